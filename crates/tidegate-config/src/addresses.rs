@@ -1,0 +1,139 @@
+//! Where things listen and where servers are, as the file writes it.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use crate::{
+    config::{AccessLog, Address, ServerAddress},
+    convert::shorten,
+    errors::Complaint,
+    names,
+};
+
+/// Longest path of a unix socket, in bytes: `sun_path` is 108 with its end.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// `127.0.0.1:8080`, `[::]:8080` or `unix:PATH`.
+pub(crate) fn listen(text: &str) -> Result<Address, Complaint> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path).map(Address::Unix);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(Address::Tcp(address));
+    }
+    let complaint = Complaint::new(format!("`{}` is not an IP address and port, nor `unix:PATH`", shorten(text)));
+    let help = match text.rsplit_once(':') {
+        Some(("", port)) if is_port(port) => format!("for every interface write \"0.0.0.0:{port}\" or \"[::]:{port}\""),
+        Some(("localhost", port)) if is_port(port) => format!("write \"127.0.0.1:{port}\""),
+        Some((host, port)) if is_port(port) && !host.contains(':') => {
+            "names are not looked up here: write the IP address of an interface, or 0.0.0.0 for all".to_owned()
+        }
+        _ if text.starts_with('/') => format!("for a unix socket write \"unix:{}\"", shorten(text)),
+        _ if text.parse::<Ipv6Addr>().is_ok() => format!("write \"[{text}]:8080\""),
+        _ => "write \"0.0.0.0:8080\", \"[::]:8080\" or \"unix:/run/tidegate.sock\"".to_owned(),
+    };
+    Err(complaint.help(help))
+}
+
+/// As [`listen`], or `off`.
+pub(crate) fn admin(text: &str) -> Result<Option<Address>, Complaint> {
+    if text == "off" { Ok(None) } else { listen(text).map(Some) }
+}
+
+/// The path of a unix socket, or `off`.
+pub(crate) fn admin_socket(text: &str) -> Result<Option<PathBuf>, Complaint> {
+    match text {
+        "off" => Ok(None),
+        path => unix(path.strip_prefix("unix:").unwrap_or(path)).map(Some),
+    }
+}
+
+/// `host:port`, `ws://host:port` or `unix:PATH`.
+pub(crate) fn server(text: &str) -> Result<ServerAddress, Complaint> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path).map(ServerAddress::Unix);
+    }
+    let bare = match text.split_once("://") {
+        None => text,
+        Some(("ws", bare)) => bare,
+        Some(("wss" | "https", bare)) => {
+            return Err(Complaint::new("TLS to servers is not switched on by a scheme")
+                .help(format!("write \"{}\" and add `tls = {{}}` to this [upstream.NAME]", shorten(bare))));
+        }
+        Some((scheme, bare)) => {
+            return Err(Complaint::new(format!("a server has no scheme `{}`", shorten(scheme)))
+                .help(format!("write \"{}\"", shorten(bare))));
+        }
+    };
+    if bare.contains('/') {
+        return Err(Complaint::new(format!("`{}` is not a server: it has a path", shorten(text)))
+            .help("write \"host:port\"; each request's own path is passed on. A unix socket is \"unix:PATH\""));
+    }
+    let (host, port) = split_port(bare).ok_or_else(|| {
+        Complaint::new(format!("`{}` has no port", shorten(text))).help(format!("write \"{}:3000\"", shorten(bare)))
+    })?;
+    let port = port
+        .parse::<u16>()
+        .ok()
+        .filter(|number| *number != 0 && is_port(port))
+        .ok_or_else(|| Complaint::new(format!("`{}` is not a port: 1 to 65535", shorten(port))))?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner
+            .parse::<Ipv6Addr>()
+            .map_err(|_| Complaint::new(format!("`{}` is not an IPv6 address", shorten(inner))))?
+            .to_string(),
+        None => names::domain(host)?,
+    };
+    Ok(ServerAddress::Tcp { host, port })
+}
+
+/// `stdout`, `off` or a path.
+pub(crate) fn access_log(text: &str) -> Result<AccessLog, Complaint> {
+    match text {
+        "stdout" => Ok(AccessLog::Stdout),
+        "off" => Ok(AccessLog::Off),
+        // So that a mistyped word does not become a file.
+        word if !word.contains('/') => {
+            Err(Complaint::new(format!("`{}` is neither \"stdout\" nor \"off\" nor the path of a file", shorten(word)))
+                .help(format!("a file here is \"./{}\"", shorten(word))))
+        }
+        path => file(path).map(AccessLog::File),
+    }
+}
+
+/// The path of a file: anything but nothing and control characters.
+pub(crate) fn file(text: &str) -> Result<PathBuf, Complaint> {
+    if text.is_empty() {
+        return Err(Complaint::new("the path is empty"));
+    }
+    if text.contains(char::is_control) {
+        return Err(Complaint::new("a path holds no control characters"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn unix(path: &str) -> Result<PathBuf, Complaint> {
+    if path.len() > MAX_SOCKET_PATH {
+        return Err(Complaint::new(format!("the path of a unix socket has at most {MAX_SOCKET_PATH} bytes")));
+    }
+    if !path.contains('/') {
+        return Err(Complaint::new(format!("`{path}` is not the path of a unix socket"))
+            .help("write a path with a `/`: \"/run/tidegate.sock\" or \"./tidegate.sock\""));
+    }
+    file(path)
+}
+
+/// `host:port`, or `[v6]:port`; `None` without a port. An IPv6 address without brackets has none.
+fn split_port(text: &str) -> Option<(&str, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    if host.starts_with('[') != host.ends_with(']') {
+        return None;
+    }
+    Some((host, port))
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}

@@ -1,0 +1,47 @@
+//! The closed sets of values: each as TOML writes it, and what it means.
+
+use tidegate_governor::Mode;
+use tidegate_session::{Farewell, LateReply};
+use tidegate_wire::CloseCode;
+
+use crate::config::{Balance, OnOverload, OnRemove};
+
+/// The values of one key. The first spelling that equals the text wins.
+pub(crate) type Choices<T> = [(&'static str, T)];
+
+pub(crate) const BALANCE: &Choices<Balance> = &[
+    (r#""least_sessions""#, Balance::LeastSessions),
+    (r#""p2c""#, Balance::PowerOfTwo),
+    (r#""round_robin""#, Balance::RoundRobin),
+];
+
+pub(crate) const ON_OVERLOAD: &Choices<OnOverload> =
+    &[(r#""1013""#, OnOverload::Close1013), (r#""503""#, OnOverload::Http503), (r#""auto""#, OnOverload::Auto)];
+
+pub(crate) const UPSTREAM_LOST_CODE: &Choices<CloseCode> =
+    &[("1014", CloseCode::BAD_GATEWAY), ("1011", CloseCode::INTERNAL_ERROR), ("1012", CloseCode::SERVICE_RESTART)];
+
+pub(crate) const CLIENT_LOST: &Choices<Farewell> =
+    &[(r#""close""#, Farewell::Close(CloseCode::INTERNAL_ERROR)), (r#""abort""#, Farewell::Abort)];
+
+pub(crate) const DETACH: &Choices<Farewell> = &[
+    ("1001", Farewell::Close(CloseCode::GOING_AWAY)),
+    ("1011", Farewell::Close(CloseCode::INTERNAL_ERROR)),
+    (r#""abort""#, Farewell::Abort),
+];
+
+pub(crate) const LATE_REPLY: &Choices<LateReply> =
+    &[(r#""truthful""#, LateReply::Truthful), (r#""echo""#, LateReply::Echo)];
+
+pub(crate) const ON_REMOVE: &Choices<OnRemove> = &[(r#""close""#, OnRemove::Close), (r#""keep""#, OnRemove::Keep)];
+
+pub(crate) const MODE: &Choices<Mode> = &[(r#""enforce""#, Mode::Enforce), (r#""observe""#, Mode::Observe)];
+
+/// `[log] format`: whether JSON; `None`: unless stderr is a terminal.
+pub(crate) const FORMAT: &Choices<Option<bool>> =
+    &[(r#""auto""#, None), (r#""json""#, Some(true)), (r#""pretty""#, Some(false))];
+
+/// What may be written.
+pub(crate) fn spellings<T>(choices: &Choices<T>) -> Vec<&'static str> {
+    choices.iter().map(|(spelling, _)| *spelling).collect()
+}

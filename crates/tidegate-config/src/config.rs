@@ -1,0 +1,264 @@
+//! A configuration that is valid by construction: what the rest of tidegate reads.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tidegate_governor::Limits as Capacity;
+use tidegate_session::Policy;
+use tidegate_wire::Limits as Frames;
+
+/// Everything one configuration file says, checked and with its defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Worker threads; 0: one per core.
+    pub workers: usize,
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// Most specific first: the first that matches serves.
+    pub routes: Vec<Arc<Route>>,
+    /// By name.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// How SIGTERM ends sessions.
+    pub drain: Drain,
+    /// Where the operator looks.
+    pub admin: Admin,
+    /// What is written, and where.
+    pub log: Log,
+}
+
+/// A socket address or the path of a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Address {
+    /// `127.0.0.1:8080`, `[::]:8080`.
+    Tcp(SocketAddr),
+    /// `unix:/run/tidegate.sock`.
+    Unix(PathBuf),
+}
+
+/// One `[[listen]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Where it listens; its identity across reloads and its metric label.
+    pub address: Address,
+    /// Certificate and key, where it speaks TLS.
+    pub tls: Option<Certificate>,
+}
+
+/// A certificate chain and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// One `[[route]]`, with `[defaults]` where it is silent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Identity across reloads and metric label.
+    pub name: String,
+    /// Which hosts.
+    pub host: Host,
+    /// Prefix on whole segments; starts with `/`.
+    pub path: String,
+    /// Only requests that offer this subprotocol.
+    pub subprotocol: Option<String>,
+    /// Allowed `Origin` values, `scheme://host[:port]`; empty: any, also none.
+    pub origins: Vec<String>,
+    /// The name of its upstream.
+    pub upstream: String,
+    /// The session's contract.
+    pub policy: Arc<Policy>,
+    /// What frames may be.
+    pub frames: Frames,
+    /// TCP (and TLS) to the upstream. Default 3 s.
+    pub connect_timeout: Duration,
+    /// The upstream's whole answer to the upgrade. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// How a refusal for overload is told.
+    pub on_overload: OnOverload,
+    /// Most handshakes parked, and for how long: the governor's, but by route.
+    pub max_waiting: u32,
+    /// Wait before the 101 when full. Default 2.5 s.
+    pub queue_timeout: Duration,
+    /// Lowest hint. Default 1 s.
+    pub retry_after: Duration,
+    /// What becomes of sessions whose endpoint is removed.
+    pub on_remove: OnRemove,
+    /// Plain HTTP requests get 426.
+    pub websocket_only: bool,
+    /// Most that the paced endings of one cause may take. Default 5 s.
+    pub spread: Duration,
+}
+
+/// Which hosts a route serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Every host.
+    Any,
+    /// This one, in lower case, without port.
+    Exact(String),
+    /// Every name below this one: `*.example.com` is kept as `.example.com`.
+    Below(String),
+}
+
+/// How a refusal for overload is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOverload {
+    /// 101, then Close 1013 with the hint.
+    Close1013,
+    /// 503 with Retry-After.
+    Http503,
+    /// 1013 to requests with an `Origin` (scripts in browsers cannot see a status), 503 to others.
+    Auto,
+}
+
+/// What becomes of sessions whose endpoint a reload removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemove {
+    /// 1012, paced.
+    Close,
+    /// They go on.
+    Keep,
+}
+
+/// One `[upstream.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Its endpoints. May be empty: then nobody is served, for a while.
+    pub servers: Vec<Server>,
+    /// Which endpoint a new session gets.
+    pub balance: Balance,
+    /// Declared capacity, and how clients wait for it.
+    pub capacity: Capacity,
+    /// TLS to the endpoints.
+    pub tls: Option<UpstreamTls>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port` as written, or `unix:PATH`; identity across reloads.
+    pub address: ServerAddress,
+    /// Share of new sessions, 1 to 256. Default 1.
+    pub weight: u32,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ServerAddress {
+    /// A name or an IP address, and a port.
+    Tcp {
+        /// DNS name in lower case, or IP address (IPv6 without brackets).
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// Which endpoint a new session gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Fewest live sessions per weight. The default: sessions last, so counts are what differs.
+    LeastSessions,
+    /// The better of two drawn at random.
+    PowerOfTwo,
+    /// In turn.
+    RoundRobin,
+}
+
+/// TLS towards endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Trust these roots (PEM) instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Name to verify and to send as SNI; default: the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+/// `[drain]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Closes are spread over most of it; at its end the rest is told at once. Default 30 s.
+    pub window: Duration,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// `/metrics`, `/livez`, `/readyz`. Default `127.0.0.1:9180`. `None`: off.
+    pub address: Option<Address>,
+    /// A unix socket for verbs that change something. Default `None`: off.
+    pub socket: Option<PathBuf>,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Where access lines go. Default stdout.
+    pub access: AccessLog,
+    /// Level of the process log on stderr, as `RUST_LOG` has it. Default `info`.
+    pub level: String,
+    /// JSON or text; `None`: JSON unless stderr is a terminal.
+    pub json: Option<bool>,
+}
+
+/// Where access lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Standard output.
+    Stdout,
+    /// Nowhere.
+    Off,
+    /// Appended to this file; reopened on SIGUSR1.
+    File(PathBuf),
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))), socket: None }
+    }
+}
+
+impl Address {
+    /// Whether the kernel chooses the port: two such addresses that look the same are not.
+    pub(crate) fn is_any_port(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+/// As the file writes it.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// As the file writes it; an IPv6 address in brackets.
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// As the file writes it; `*` for every host.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `[[route]]`.
+
+use std::{cmp::Reverse, ops::Range, sync::Arc};
+
+use toml::{Spanned, de::DeTable};
+
+use super::settings;
+use crate::{
+    config::{Host, Route},
+    convert::shorten,
+    errors::{Complaint, Problems},
+    names,
+    reader::{Layer, Reader},
+    sections::{DEFAULTS, ROUTE},
+    suggest,
+};
+
+/// A route, and where the problems that it has with others are shown.
+struct Placed {
+    route: Route,
+    /// Whether what identifies it could be read; if not, its clashes are accidents.
+    is_identified: bool,
+    /// Its name, if it says one; else its header.
+    name: Range<usize>,
+    is_named: bool,
+    header: Range<usize>,
+}
+
+/// Every route, most specific first.
+pub(super) fn read_all(
+    tables: &[Spanned<&DeTable<'_>>],
+    defaults: &DeTable<'_>,
+    upstreams: &[&str],
+    problems: &mut Problems,
+) -> Vec<Arc<Route>> {
+    let mut placed: Vec<Placed> = Vec::new();
+    for table in tables {
+        let next = route(table, defaults, upstreams, problems);
+        report_clash(&next, &placed, problems);
+        placed.push(next);
+    }
+    let mut routes: Vec<Arc<Route>> = placed.into_iter().map(|placed| Arc::new(placed.route)).collect();
+    routes.sort_by_cached_key(|route| specificity(route));
+    routes
+}
+
+fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&str], problems: &mut Problems) -> Placed {
+    let own = *table.get_ref();
+    suggest::report_unknown(own, &[&ROUTE, &DEFAULTS], problems);
+    let layers = vec![Layer(own, &ROUTE), Layer(own, &DEFAULTS), Layer(defaults, &DEFAULTS)];
+    let mut reader = Reader::new(Some(table.span()), layers, problems);
+    reader.report_missing();
+
+    let problems_before = reader.problems.len();
+    let name = reader.text("name", names::label);
+    let host = reader.text("host", names::host).map_or(Host::Any, Spanned::into_inner);
+    let path = reader.text("path", names::path).expect("it has a default").into_inner();
+    let subprotocol = reader.text("subprotocol", names::subprotocol).map(Spanned::into_inner);
+    let is_identified = reader.problems.len() == problems_before;
+    let origins = origins(&mut reader);
+    let upstream = reader.text("upstream", |name| known(name, upstreams)).map(Spanned::into_inner).unwrap_or_default();
+    let settings = settings::read(&mut reader);
+
+    let is_named = own.contains_key("name");
+    let name_span = name.as_ref().map_or(table.span(), Spanned::span);
+    let name = name.map_or_else(|| default_name(&host, &path, subprotocol.as_deref()), Spanned::into_inner);
+    let route = Route {
+        name,
+        host,
+        path,
+        subprotocol,
+        origins,
+        upstream,
+        policy: settings.policy,
+        frames: settings.frames,
+        connect_timeout: settings.connect_timeout,
+        handshake_timeout: settings.handshake_timeout,
+        on_overload: settings.on_overload,
+        max_waiting: settings.max_waiting,
+        queue_timeout: settings.queue_timeout,
+        retry_after: settings.retry_after,
+        on_remove: settings.on_remove,
+        websocket_only: settings.websocket_only,
+        spread: settings.spread,
+    };
+    Placed { route, is_identified, name: name_span, is_named, header: table.span() }
+}
+
+fn origins(reader: &mut Reader<'_, '_>) -> Vec<String> {
+    let origins = reader.texts("origins", names::origin);
+    if let Some(span) = reader.empty_list("origins") {
+        // "None allowed" is what it looks like, "any" is what the field means.
+        reader.problems.at(
+            span,
+            Complaint::new("`origins` is empty").help("leave it out to allow every origin, or list those allowed"),
+        );
+    }
+    origins.into_iter().map(Spanned::into_inner).collect()
+}
+
+fn known(name: &str, upstreams: &[&str]) -> Result<String, Complaint> {
+    if upstreams.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    let complaint = Complaint::new(format!("there is no upstream `{}`", shorten(name)));
+    Err(match suggest::nearest(name, upstreams.iter().copied()) {
+        Some(near) => complaint.help(format!("did you mean `{near}`?")),
+        None => complaint.help(format!("define it: `[upstream.{}]`", shorten(name))),
+    })
+}
+
+/// What a route matches names it as long as nobody else does. No path holds a `#`.
+fn default_name(host: &Host, path: &str, subprotocol: Option<&str>) -> String {
+    let host = if *host == Host::Any { String::new() } else { host.to_string() };
+    match subprotocol {
+        None => format!("{host}{path}"),
+        Some(subprotocol) => format!("{host}{path}#{subprotocol}"),
+    }
+}
+
+fn report_clash(next: &Placed, earlier: &[Placed], problems: &mut Problems) {
+    if !next.is_identified {
+        return;
+    }
+    let earlier = || earlier.iter().filter(|other| other.is_identified);
+    if let Some(first) = earlier().find(|other| other.route.matches_same(&next.route)) {
+        problems.at(
+            next.header.clone(),
+            Complaint::new("two routes match the same host, path and subprotocol; the second would never serve")
+                .context(first.header.clone(), "the other one"),
+        );
+        // Their default names are the same, too; that says nothing more.
+        if !next.is_named && !first.is_named {
+            return;
+        }
+    }
+    if let Some(first) = earlier().find(|other| other.route.name == next.route.name) {
+        problems.at(
+            next.name.clone(),
+            Complaint::new(format!("two routes have the name `{}`", next.route.name))
+                .context(first.name.clone(), "first used here"),
+        );
+    }
+}
+
+/// Orders routes so that the first that matches is the most specific: an exact host, then the longer wildcard, then
+/// any host; then the longer path; then with a subprotocol. The rest only makes the order one and the same for every
+/// order of the file.
+fn specificity(route: &Route) -> impl Ord + use<> {
+    let host = match &route.host {
+        Host::Exact(_) => (0, Reverse(0)),
+        Host::Below(suffix) => (1, Reverse(suffix.len())),
+        Host::Any => (2, Reverse(0)),
+    };
+    (host, Reverse(route.path.len()), route.subprotocol.is_none(), route.name.clone())
+}

@@ -1,0 +1,126 @@
+//! `[upstream.NAME]`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tidegate_governor::{Limits as Capacity, Mode};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::settings::Settings;
+use crate::{
+    addresses, choices,
+    config::{Server, Upstream, UpstreamTls},
+    convert,
+    errors::{Complaint, Problems},
+    names,
+    reader::Reader,
+    sections,
+};
+
+/// Every upstream, by name.
+pub(super) fn read_all(
+    upstreams: &Spanned<&DeTable<'_>>,
+    settings: &Settings,
+    mode: Mode,
+    problems: &mut Problems,
+) -> BTreeMap<String, Arc<Upstream>> {
+    let mut read = BTreeMap::new();
+    for (name, value) in *upstreams.get_ref() {
+        let DeValue::Table(table) = value.get_ref() else {
+            let what = convert::noun(value.get_ref());
+            problems.at(
+                name.span(),
+                Complaint::new(format!("upstream `{}` must be a table, not {what}", convert::shorten(name.get_ref())))
+                    .help("an upstream has a name: `[upstream.NAME]`"),
+            );
+            continue;
+        };
+        if let Err(complaint) = names::label(name.get_ref()) {
+            problems.at(name.span(), complaint);
+        }
+        let name = name.get_ref().to_string();
+        let upstream = upstream(&name, &Spanned::new(value.span(), table), settings, mode, problems);
+        read.insert(name, Arc::new(upstream));
+    }
+    read
+}
+
+fn upstream(
+    name: &str,
+    table: &Spanned<&DeTable<'_>>,
+    settings: &Settings,
+    mode: Mode,
+    problems: &mut Problems,
+) -> Upstream {
+    let mut reader = Reader::of(table, &sections::UPSTREAM, problems);
+    reader.report_missing();
+    Upstream {
+        name: name.to_owned(),
+        servers: servers(&mut reader),
+        balance: reader.choice("balance", choices::BALANCE),
+        capacity: Capacity {
+            max_sessions: reader.optional_count("max_sessions"),
+            max_sessions_per_server: reader.optional_count("max_sessions_per_server"),
+            max_handshakes_per_server: reader.optional_count("max_handshakes_per_server"),
+            max_waiting: settings.max_waiting,
+            queue_timeout: settings.queue_timeout,
+            retry_after: settings.retry_after,
+            spread: settings.spread,
+            mode,
+        },
+        tls: reader.table("tls").map(|table| tls(&table, reader.problems)),
+    }
+}
+
+fn servers(reader: &mut Reader<'_, '_>) -> Vec<Server> {
+    let mut servers: Vec<Spanned<Server>> = Vec::new();
+    for element in reader.list("servers") {
+        let Some(server) = server(element, reader.problems) else { continue };
+        match servers.iter().find(|other| other.get_ref().address == server.get_ref().address) {
+            None => servers.push(server),
+            Some(first) => reader.problems.at(
+                server.span(),
+                Complaint::new(format!("server `{}` stands twice in this upstream", server.get_ref().address))
+                    .help("for a larger share of sessions give it a `weight`")
+                    .context(first.span(), "first used here"),
+            ),
+        }
+    }
+    servers.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// With the place of its address.
+fn server(element: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Spanned<Server>> {
+    match element.get_ref() {
+        DeValue::String(text) => match addresses::server(text) {
+            Ok(address) => Some(Spanned::new(element.span(), Server { address, weight: 1 })),
+            Err(complaint) => {
+                problems.at(element.span(), complaint);
+                None
+            }
+        },
+        DeValue::Table(table) => {
+            let mut reader = Reader::of(&Spanned::new(element.span(), table), &sections::SERVER, problems);
+            reader.report_missing();
+            let address = reader.text("address", addresses::server);
+            let weight = reader.count("weight");
+            address.map(|address| Spanned::new(address.span(), Server { address: address.into_inner(), weight }))
+        }
+        other => {
+            let complaint = Complaint::new(format!("a server is a string or a table, not {}", convert::noun(other)));
+            problems
+                .at(element.span(), complaint.help(r#"write "host:port" or { address = "host:port", weight = 2 }"#));
+            None
+        }
+    }
+}
+
+fn tls(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> UpstreamTls {
+    let mut reader = Reader::of(table, &sections::UPSTREAM_TLS, problems);
+    UpstreamTls {
+        ca: reader.text("ca", addresses::file).map(Spanned::into_inner),
+        server_name: reader.text("server_name", names::domain).map(Spanned::into_inner),
+    }
+}

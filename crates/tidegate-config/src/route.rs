@@ -1,0 +1,70 @@
+//! Which route serves a request.
+
+use std::sync::Arc;
+
+use crate::config::{Config, Host, Route};
+
+impl Config {
+    /// The route that serves a request, or `None`: nothing does.
+    ///
+    /// `host` is the request's authority: any case, with or without port. `path` is the request's, as the client
+    /// wrote it, without query; percent-encoding is not undone. `offered_subprotocols` are the elements of
+    /// `Sec-WebSocket-Protocol`. Does not allocate.
+    ///
+    /// A route's path is a prefix on whole segments: `/ws` matches `/ws`, `/ws/` and `/ws/x`, but not `/wsx`. A path
+    /// that ends with `/` matches only what is below it: `/ws/` matches `/ws/` and `/ws/x`, but not `/ws`.
+    #[must_use]
+    pub fn route<'a, 'o>(
+        &'a self,
+        host: &str,
+        path: &str,
+        offered_subprotocols: impl Iterator<Item = &'o str> + Clone,
+    ) -> Option<&'a Arc<Route>> {
+        let host = without_port(host);
+        self.routes.iter().find(|route| {
+            route.host.matches(host)
+                && covers(&route.path, path)
+                && route.subprotocol.as_deref().is_none_or(|wanted| offered_subprotocols.clone().any(|it| it == wanted))
+        })
+    }
+}
+
+impl Route {
+    /// Whether both serve exactly the same requests.
+    pub(crate) fn matches_same(&self, other: &Self) -> bool {
+        self.host == other.host && self.path == other.path && self.subprotocol == other.subprotocol
+    }
+}
+
+impl Host {
+    /// Whether a request's host, without port, is one of these.
+    fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(name) => name.eq_ignore_ascii_case(host),
+            // As bytes: a foreign host may have a character across the cut.
+            Self::Below(suffix) => {
+                host.len() > suffix.len() && {
+                    let end = &host.as_bytes()[host.len() - suffix.len()..];
+                    end.eq_ignore_ascii_case(suffix.as_bytes())
+                }
+            }
+        }
+    }
+}
+
+/// Without port and without the dot of a fully qualified name.
+fn without_port(authority: &str) -> &str {
+    // The colons of an IPv6 address stand in brackets.
+    let after_address = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let host = match authority[after_address..].find(':') {
+        Some(colon) => &authority[..after_address + colon],
+        None => authority,
+    };
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+/// Whether `prefix` covers `path` on whole segments.
+fn covers(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}

@@ -1,0 +1,187 @@
+//! Every key of the file: its name, type, bounds, default, what it does and why the default is what it is.
+//!
+//! This is the one definition. What reads the file takes types, bounds and defaults from here, unknown keys are
+//! compared with these names, and the reference is generated from it.
+
+mod defaults;
+mod traffic;
+
+use crate::{
+    choices::{self, spellings},
+    keys::{
+        Key,
+        Kind::{Choice, Count, Duration, Table, Tables, Text},
+        Presence::{Default, Required, Unset},
+        Section,
+    },
+    units::LONGEST,
+};
+
+pub(crate) use defaults::DEFAULTS;
+pub(crate) use traffic::{LISTEN, LISTEN_TLS, ROUTE, SERVER, UPSTREAM, UPSTREAM_TLS};
+
+/// All of them, in the order of the reference.
+pub(crate) static SECTIONS: [&Section; 12] = [
+    &ROOT,
+    &LISTEN,
+    &LISTEN_TLS,
+    &ROUTE,
+    &UPSTREAM,
+    &SERVER,
+    &UPSTREAM_TLS,
+    &DEFAULTS,
+    &DRAIN,
+    &GOVERNOR,
+    &ADMIN,
+    &LOG,
+];
+
+/// Keys that are planned, so that a file written for a later version is told so instead of being corrected.
+pub(crate) const NOT_YET: [&str; 6] =
+    ["client_ca", "endpoint_metrics", "health", "proxy_protocol", "sticky", "trusted_proxies"];
+
+pub(crate) static ROOT: Section = Section {
+    title: "top level",
+    doc: "Keys before the first table, and the tables themselves.",
+    keys: &[
+        Key {
+            name: "workers",
+            kind: Count { least: 0, most: 1024 },
+            presence: Default("0"),
+            doc: "Worker threads; 0: one per core.",
+            reason: "A session lives on one worker, and one worker fills one core.",
+        },
+        Key {
+            name: "listen",
+            kind: Tables,
+            presence: Required,
+            doc: "Where clients connect: one `[[listen]]` for each address.",
+            reason: "An open port is never a guess.",
+        },
+        Key {
+            name: "route",
+            kind: Tables,
+            presence: Required,
+            doc: "Which requests go where: one `[[route]]` each. A request that none matches gets 404.",
+            reason: "What is not routed is not exposed.",
+        },
+        Key {
+            name: "upstream",
+            kind: Table,
+            presence: Unset("no upstream"),
+            doc: "The servers, by name: `[upstream.NAME]`.",
+            reason: "A route names one.",
+        },
+        Key {
+            name: "defaults",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "What holds for every route that does not say otherwise.",
+            reason: "Each key has a default of its own.",
+        },
+        Key {
+            name: "drain",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "How SIGTERM ends sessions.",
+            reason: "Each key has a default of its own.",
+        },
+        Key {
+            name: "governor",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "Whether clients are refused.",
+            reason: "Each key has a default of its own.",
+        },
+        Key {
+            name: "admin",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "Where the operator looks.",
+            reason: "Each key has a default of its own.",
+        },
+        Key {
+            name: "log",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "What is written, and where.",
+            reason: "Each key has a default of its own.",
+        },
+    ],
+};
+
+pub(crate) static DRAIN: Section = Section {
+    title: "[drain]",
+    doc: "How SIGTERM ends sessions.",
+    keys: &[Key {
+        name: "window",
+        kind: Duration { least: std::time::Duration::ZERO, most: LONGEST, off: false },
+        presence: Default(r#""30s""#),
+        doc: "Closes 1012 are spread over most of it; at its end the rest is told at once.",
+        reason: "Kubernetes kills after 30 s; systemd grants more.",
+    }],
+};
+
+pub(crate) static GOVERNOR: Section = Section {
+    title: "[governor]",
+    doc: "Whether clients are refused.",
+    keys: &[Key {
+        name: "mode",
+        kind: Choice(|| spellings(choices::MODE)),
+        presence: Default(r#""enforce""#),
+        doc: "`\"observe\"` admits everybody and only counts what would have been refused.",
+        reason: "A limit that was written down is meant.",
+    }],
+};
+
+pub(crate) static ADMIN: Section = Section {
+    title: "[admin]",
+    doc: "Where the operator looks.",
+    keys: &[
+        Key {
+            name: "address",
+            kind: Text(r#"an address such as "127.0.0.1:9180", or "off""#),
+            presence: Default(r#""127.0.0.1:9180""#),
+            doc: "Serves `/metrics`, `/livez` and `/readyz`: IP address and port, `unix:PATH` or `\"off\"`. Not a \
+                  `[[listen]]` address.",
+            reason: "Loopback: metrics are nobody else's business until someone says so.",
+        },
+        Key {
+            name: "socket",
+            kind: Text(r#"the path of a unix socket, or "off""#),
+            presence: Default(r#""off""#),
+            doc: "A unix socket for verbs that change something.",
+            reason: "Signals reload and drain; nothing more listens than is asked for.",
+        },
+    ],
+};
+
+pub(crate) static LOG: Section = Section {
+    title: "[log]",
+    doc: "What is written, and where.",
+    keys: &[
+        Key {
+            name: "access",
+            kind: Text(r#""stdout", "off" or the path of a file"#),
+            presence: Default(r#""stdout""#),
+            doc: "One line for each session at its end: `\"stdout\"`, `\"off\"`, or a file (a path with a `/`), which \
+                  SIGUSR1 reopens.",
+            reason: "Where service managers and containers collect results.",
+        },
+        Key {
+            name: "level",
+            kind: Text(r#"a level such as "info" or "info,tidegate_proxy=debug""#),
+            presence: Default(r#""info""#),
+            doc: "Level of the process log on stderr: `off`, `error`, `warn`, `info`, `debug` or `trace`, or several \
+                  `target=level` with commas.",
+            reason: "What changes, not what passes.",
+        },
+        Key {
+            name: "format",
+            kind: Choice(|| spellings(choices::FORMAT)),
+            presence: Default(r#""auto""#),
+            doc: "The process log as JSON or as text; `\"auto\"`: JSON unless stderr is a terminal.",
+            reason: "Machines read pipes, people read terminals.",
+        },
+    ],
+};

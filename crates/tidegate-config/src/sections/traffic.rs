@@ -1,0 +1,202 @@
+//! The keys of what clients connect to, where their requests go, and the servers there.
+
+use crate::{
+    choices::{self, spellings},
+    keys::{
+        Key,
+        Kind::{Choice, Count, List, Table, Text},
+        Presence::{Default, Required, Unset},
+        Section,
+    },
+};
+
+/// Sessions are counted in 32 bits.
+const MOST_SESSIONS: u64 = u32::MAX as u64;
+
+pub(crate) static LISTEN: Section = Section {
+    title: "[[listen]]",
+    doc: "Where clients connect. At least one; no two with the same address.",
+    keys: &[
+        Key {
+            name: "address",
+            kind: Text(r#"an address such as "0.0.0.0:8080" or "unix:/run/tidegate.sock""#),
+            presence: Required,
+            doc: "IP address and port, or `unix:PATH`. Its identity across reloads.",
+            reason: "An open port is never a guess.",
+        },
+        Key {
+            name: "tls",
+            kind: Table,
+            presence: Unset("plain TCP"),
+            doc: "Speak TLS with this certificate.",
+            reason: "Only the operator has the key.",
+        },
+    ],
+};
+
+pub(crate) static LISTEN_TLS: Section = Section {
+    title: "[[listen]] tls",
+    doc: "`tls = { certificate = \"cert.pem\", key = \"key.pem\" }`.",
+    keys: &[
+        Key {
+            name: "certificate",
+            kind: Text("the path of a PEM file"),
+            presence: Required,
+            doc: "The certificate chain, leaf first, in PEM.",
+            reason: "Only the operator has one.",
+        },
+        Key {
+            name: "key",
+            kind: Text("the path of a PEM file"),
+            presence: Required,
+            doc: "Its private key, in PEM.",
+            reason: "Only the operator has it.",
+        },
+    ],
+};
+
+pub(crate) static ROUTE: Section = Section {
+    title: "[[route]]",
+    doc: "Which requests go to which upstream. The most specific route that matches serves: an exact host before \
+          `*.host` before any host, then the longer path, then a route with a subprotocol before one without. Any key \
+          of `[defaults]` may stand here too and holds for this route.",
+    keys: &[
+        Key {
+            name: "name",
+            kind: Text("a name"),
+            presence: Unset("host + path (+ `#` + subprotocol)"),
+            doc: "Identity across reloads and the metric label. Up to 128 visible ASCII characters except `\"` and \
+                  `\\`; not starting with `_`. No two routes share one.",
+            reason: "What a route matches identifies it as long as nobody names it.",
+        },
+        Key {
+            name: "host",
+            kind: Text("a host name"),
+            presence: Unset("any host"),
+            doc: "`chat.example.com`, or `*.example.com` for every name below it. Without port; case does not matter.",
+            reason: "Most installations serve one site.",
+        },
+        Key {
+            name: "path",
+            kind: Text("a path"),
+            presence: Default(r#""/""#),
+            doc: "A prefix of whole segments, compared as the client wrote it: `/ws` matches `/ws` and `/ws/x` but not \
+                  `/wsx`; `/ws/` matches `/ws/` and `/ws/x` but not `/ws`.",
+            reason: "Every path.",
+        },
+        Key {
+            name: "subprotocol",
+            kind: Text("a subprotocol"),
+            presence: Unset("any, also none"),
+            doc: "Only requests that offer this subprotocol; case matters.",
+            reason: "Most servers speak one.",
+        },
+        Key {
+            name: "origins",
+            kind: List("origins"),
+            presence: Unset("any, also none"),
+            doc: "Allowed values of `Origin`: `https://app.example.com`; `null` must be listed to be allowed. A request \
+                  without a listed one gets 403.",
+            reason: "Clients that are no browsers send none.",
+        },
+        Key {
+            name: "upstream",
+            kind: Text("the name of an upstream"),
+            presence: Required,
+            doc: "Where its requests go: NAME of an `[upstream.NAME]`.",
+            reason: "A route leads somewhere.",
+        },
+    ],
+};
+
+pub(crate) static UPSTREAM: Section = Section {
+    title: "[upstream.NAME]",
+    doc: "A group of equal servers. NAME is a metric label, with the rules of a route's name.",
+    keys: &[
+        Key {
+            name: "servers",
+            kind: List("servers"),
+            presence: Required,
+            doc: "`\"host:port\"`, `\"unix:PATH\"` or `{ address, weight }`. May be empty: then everybody is refused.",
+            reason: "Only the operator knows them.",
+        },
+        Key {
+            name: "max_sessions",
+            kind: Count { least: 1, most: MOST_SESSIONS },
+            presence: Unset("unlimited"),
+            doc: "Most sessions over all servers. Above it clients wait `queue_timeout`, then are refused.",
+            reason: "Capacity is learned where it is not declared.",
+        },
+        Key {
+            name: "max_sessions_per_server",
+            kind: Count { least: 1, most: MOST_SESSIONS },
+            presence: Unset("learned"),
+            doc: "Most sessions on one server.",
+            reason: "Capacity is learned where it is not declared.",
+        },
+        Key {
+            name: "max_handshakes_per_server",
+            kind: Count { least: 1, most: MOST_SESSIONS },
+            presence: Unset("measured"),
+            doc: "Most handshakes in flight on one server.",
+            reason: "What a server takes shows in how fast it answers.",
+        },
+        Key {
+            name: "balance",
+            kind: Choice(|| spellings(choices::BALANCE)),
+            presence: Default(r#""least_sessions""#),
+            doc: "Which server a new session gets: the one with the fewest sessions for its weight, the better of two \
+                  drawn at random, or each in turn.",
+            reason: "Sessions last, so their counts are what differs between servers.",
+        },
+        Key {
+            name: "tls",
+            kind: Table,
+            presence: Unset("plain TCP"),
+            doc: "Speak TLS to the servers; `{}` verifies with the system's roots.",
+            reason: "Most servers stand in the same network.",
+        },
+    ],
+};
+
+pub(crate) static SERVER: Section = Section {
+    title: "[upstream.NAME] servers",
+    doc: "`servers = [\"127.0.0.1:3000\", { address = \"127.0.0.1:3001\", weight = 2 }]`.",
+    keys: &[
+        Key {
+            name: "address",
+            kind: Text(r#"a server such as "127.0.0.1:3000" or "unix:/run/app.sock""#),
+            presence: Required,
+            doc: "`host:port` or `unix:PATH`. Its identity across reloads.",
+            reason: "Only the operator knows it.",
+        },
+        Key {
+            name: "weight",
+            kind: Count { least: 1, most: 256 },
+            presence: Default("1"),
+            doc: "Its share of new sessions.",
+            reason: "Equal servers are the common case.",
+        },
+    ],
+};
+
+pub(crate) static UPSTREAM_TLS: Section = Section {
+    title: "[upstream.NAME] tls",
+    doc: "`tls = { ca = \"ca.pem\", server_name = \"chat.internal\" }`.",
+    keys: &[
+        Key {
+            name: "ca",
+            kind: Text("the path of a PEM file"),
+            presence: Unset("the system's roots"),
+            doc: "Trust these roots (PEM) and no others.",
+            reason: "The system's roots are the ones that the operator already keeps up to date.",
+        },
+        Key {
+            name: "server_name",
+            kind: Text("a host name"),
+            presence: Unset("the server's host"),
+            doc: "The name to verify and to send as SNI.",
+            reason: "A certificate carries the name that it is reached by.",
+        },
+    ],
+};

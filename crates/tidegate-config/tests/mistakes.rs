@@ -1,0 +1,337 @@
+//! Every mistake is told where it stands.
+
+use tidegate_config::{Errors, MAX_FILE_SIZE, parse};
+
+/// A valid file of ten lines; what is under test goes after it, from line 11 on, inside `[upstream.chat]`.
+const BASE: &str = "\
+[[listen]]
+address = \"0.0.0.0:8080\"
+
+[[route]]
+upstream = \"chat\"
+path = \"/ws\"
+# 7
+# 8
+[upstream.chat]
+servers = [\"127.0.0.1:3000\"]
+";
+
+fn errors(text: &str) -> Errors {
+    parse("tidegate.toml", text).expect_err(text)
+}
+
+/// Exactly one mistake, at this place, whose message or help holds the text.
+#[track_caller]
+fn check(text: &str, line: usize, column: usize, expected: &str) {
+    let errors = errors(text);
+    let mistakes: Vec<_> = errors.iter().collect();
+    assert_eq!(mistakes.len(), 1, "{errors}");
+    let mistake = mistakes[0];
+    assert_eq!((mistake.line, mistake.column), (line, column), "{errors}");
+    let told = format!("{}\n{}", mistake.message, mistake.help.unwrap_or_default());
+    assert!(told.contains(expected), "`{expected}` is not told:\n{errors}");
+    if line > 1 {
+        // What is drawn agrees with what is counted.
+        assert!(errors.to_string().contains(&format!("tidegate.toml:{line}:{column}")), "{errors}");
+    }
+}
+
+/// `line` stands at line 11, in `[upstream.chat]`.
+#[track_caller]
+fn check_upstream(line: &str, column: usize, expected: &str) {
+    check(&format!("{BASE}{line}\n"), 11, column, expected);
+}
+
+/// `line` stands at line 12, in a table.
+#[track_caller]
+fn check_in(table: &str, line: &str, column: usize, expected: &str) {
+    check(&format!("{BASE}{table}\n{line}\n"), 12, column, expected);
+}
+
+/// `line` stands at line 7, in the `[[route]]`.
+#[track_caller]
+fn check_route(line: &str, column: usize, expected: &str) {
+    check(&BASE.replace("# 7", line), 7, column, expected);
+}
+
+/// The route's path, in line 6.
+#[track_caller]
+fn check_path(path: &str, expected: &str) {
+    check(&BASE.replace("\"/ws\"", path), 6, 8, expected);
+}
+
+/// The listener's address, in line 2.
+#[track_caller]
+fn check_listen(address: &str, expected: &str) {
+    check(&BASE.replace("\"0.0.0.0:8080\"", address), 2, 11, expected);
+}
+
+/// The only server, in line 10.
+#[track_caller]
+fn check_server(server: &str, expected: &str) {
+    check(&BASE.replace("\"127.0.0.1:3000\"", server), 10, 12, expected);
+}
+
+#[test]
+fn the_base_is_right() {
+    parse("tidegate.toml", BASE).unwrap();
+}
+
+#[test]
+fn syntax() {
+    check(&format!("{BASE}max_sessions =\n"), 11, 15, "value");
+    check(&BASE.replace("[[route]]", "[[route]"), 4, 9, "array table");
+    check(&BASE.replace("# 7", "path = \"/b\""), 7, 1, "duplicate key");
+    check(&BASE.replace("path = \"/ws\"", "path = \"/ws"), 6, 12, "string");
+}
+
+#[test]
+fn unknown_keys() {
+    check_upstream("max_sesions = 5000", 1, "did you mean `max_sessions`?");
+    check_upstream("queue_timeout = \"1s\"", 1, "`queue_timeout` belongs to [defaults]");
+    check_upstream("zzz = 1", 1, "unknown key `zzz` in [upstream.NAME]");
+    check_upstream("health = { kind = \"websocket\" }", 1, "`health` is not supported yet");
+    check_route("conect_timeout = \"1s\"", 1, "did you mean `connect_timeout`?");
+    check_in("[defaults]", "keepalive = \"1s\"", 1, "unknown key `keepalive` in [defaults]");
+    check_in("[log]", "acess = \"off\"", 1, "did you mean `access`?");
+    check(&format!("worker = 2\n{BASE}"), 1, 1, "did you mean `workers`?");
+    check(&format!("{BASE}[dran]\n"), 11, 2, "did you mean `drain`?");
+    check(&BASE.replace("\n\n[[route]]", "\nproxy_protocol = \"v1\"\n[[route]]"), 3, 1, "not supported yet");
+}
+
+#[test]
+fn missing_keys() {
+    check("[[listen]]\naddress = \"[::]:1\"\n", 1, 1, "no [[route]]");
+    check(&BASE.replace("[[listen]]\naddress = \"0.0.0.0:8080\"", "#\n#"), 1, 1, "no [[listen]]");
+    check(&BASE.replace("[[listen]]\naddress = \"0.0.0.0:8080\"", "listen = []"), 1, 10, "no [[listen]]");
+    check(&BASE.replace("upstream = \"chat\"", "#"), 4, 1, "missing key `upstream` in [[route]]");
+    check(&BASE.replace("servers = [", "# ["), 9, 1, "missing key `servers`");
+    check(&BASE.replace("address = \"0.0.0.0:8080\"", "#"), 1, 1, "missing key `address`");
+    check_server("{ weight = 2 }", "missing key `address`");
+    let tls = BASE.replace("8080\"\n", "8080\"\ntls = { certificate = \"cert.pem\" }\n");
+    check(&tls, 3, 7, "missing key `key` in [[listen]] tls");
+}
+
+#[test]
+fn durations() {
+    check_in("[drain]", "window = 30", 10, "durations are strings with a unit: \"30s\"");
+    check_in("[drain]", "window = \"30\"", 10, "must be a duration such as \"5s\", not \"30\"");
+    check_in("[drain]", "window = \"1.5s\"", 10, "a whole number and one of ms, s, m, h");
+    check_in("[drain]", "window = \"off\"", 10, "`window` cannot be \"off\"");
+    check_in("[drain]", "window = \"87601h\"", 10, "out of bounds: 0s to 87600h");
+    check_in("[defaults]", "connect_timeout = \"0s\"", 19, "out of bounds: 1ms to 87600h");
+    check_in("[defaults]", "idle_timeout = \"0s\"", 16, "to switch it off write \"off\"");
+    check_in("[defaults]", "retry_after = \"500ms\"", 15, "out of bounds: 1s to 24h");
+    check_route("close_timeout = true", 17, "must be a duration such as \"5s\", not a boolean");
+}
+
+#[test]
+fn numbers() {
+    check_in("[defaults]", "max_message_size = \"64MB\"", 20, "one of B, KiB, MiB, GiB");
+    check_in("[defaults]", "max_message_size = 0", 20, "out of bounds: 1B to 1024GiB");
+    check_in("[defaults]", "max_message_size = \"1025GiB\"", 20, "out of bounds");
+    check_in("[defaults]", "max_fragments = 0", 17, "out of bounds: 1 to 4294967295");
+    check_in("[defaults]", "max_waiting = -1", 15, "out of bounds: 0 to 1000000");
+    check_in("[defaults]", "max_waiting = 99999999999999999999999", 15, "out of bounds");
+    check_in("[defaults]", "max_waiting = \"10\"", 15, "without quotes: 10");
+    check_in("[defaults]", "frame_rate = 100", 14, "rates are strings: \"100/s\"");
+    check_in("[defaults]", "frame_rate = \"100/m\"", 14, "a whole number a second");
+    check_in("[defaults]", "control_rate = \"0/s\"", 16, "out of bounds: 1/s to 1000000/s");
+    check_in("[defaults]", "max_lifetime_jitter = 1.5", 23, "must be a number from 0 to 1");
+    check_in("[defaults]", "max_lifetime_jitter = nan", 23, "must be a number from 0 to 1");
+    check_in("[defaults]", "max_lifetime_jitter = 2", 23, "must be a number from 0 to 1");
+    check_upstream("max_sessions = 0", 16, "out of bounds: 1 to");
+    check_upstream("max_sessions = 1.5", 16, "must be a whole number, not a fraction");
+    check(&format!("workers = 5000\n{BASE}"), 1, 11, "out of bounds: 0 to 1024");
+}
+
+#[test]
+fn choices() {
+    check_in("[defaults]", "on_overload = 503", 15, "write \"503\"");
+    check_in("[defaults]", "on_overload = \"1012\"", 15, "must be \"1013\", \"503\" or \"auto\", not \"1012\"");
+    check_in("[defaults]", "upstream_lost_code = \"1011\"", 22, "write 1011");
+    check_in("[defaults]", "upstream_lost_code = 1000", 22, "must be 1014, 1011 or 1012");
+    check_in("[defaults]", "client_lost = \"abrot\"", 15, "did you mean \"abort\"?");
+    check_in("[defaults]", "detach = 1012", 10, "must be 1001, 1011 or \"abort\"");
+    check_in("[defaults]", "late_reply = false", 14, "not a boolean");
+    check_in("[defaults]", "on_remove = \"drop\"", 13, "must be \"close\" or \"keep\"");
+    check_in("[defaults]", "validate_utf8 = \"true\"", 17, "without quotes: true");
+    check_in("[governor]", "mode = \"off\"", 8, "must be \"enforce\" or \"observe\"");
+    check_in("[log]", "format = \"jsn\"", 10, "did you mean \"json\"?");
+    check_upstream("balance = \"hash\"", 11, "must be \"least_sessions\", \"p2c\" or \"round_robin\"");
+}
+
+#[test]
+fn listeners() {
+    check_listen("\"localhost:8080\"", "write \"127.0.0.1:8080\"");
+    check_listen("\":8080\"", "\"0.0.0.0:8080\" or \"[::]:8080\"");
+    check_listen("8080", "must be an address such as \"0.0.0.0:8080\"");
+    check_listen("\"0.0.0.0:70000\"", "is not an IP address and port");
+    check_listen("\"/run/tidegate.sock\"", "write \"unix:/run/tidegate.sock\"");
+    check_listen("\"unix:\"", "not the path of a unix socket");
+    check_listen("\"::1\"", "write \"[::1]:8080\"");
+    check_listen(&format!("\"unix:/{}\"", "x".repeat(107)), "at most 107 bytes");
+    check_in("[[listen]]", "address = \"0.0.0.0:8080\"", 11, "two [[listen]] have the address `0.0.0.0:8080`");
+    check_in("[admin]", "address = \"0.0.0.0:8080\"", 11, "[admin] and a [[listen]] have the address");
+    check(&BASE.replace("0.0.0.0:8080", "127.0.0.1:9180"), 2, 11, "[admin] is there by default");
+    check_in("[admin]", "socket = \"on\"", 10, "not the path of a unix socket");
+    check(&BASE.replace("[[listen]]", "[listen]"), 1, 1, "write `[[listen]]`");
+}
+
+#[test]
+fn routes() {
+    check(&BASE.replace("upstream = \"chat\"", "upstream = \"chta\""), 5, 12, "did you mean `chat`?");
+    check(&BASE.replace("upstream = \"chat\"", "upstream = \"games\""), 5, 12, "define it: `[upstream.games]`");
+    check_path("\"ws\"", "write \"/ws\"");
+    check_path("\"\"", "a path starts with `/`");
+    check_path("\"/a//b\"", "a path holds no `//`");
+    check_path("\"/a/../b\"", "no `.` and `..` segments");
+    check_path("\"/a%2fb\"", "a path holds no `%`");
+    check_path("\"/a?b\"", "a path holds no `?`");
+    check_path("\"/a#b\"", "a path holds no `#`");
+    check_path("\"/a\\tb\"", "a path holds no '\\t'");
+    check_path("7", "`path` must be a path, not a number");
+    check_route("host = \"example.com:80\"", 8, "leave out the port");
+    check_route("host = \"https://example.com\"", 8, "a host has no scheme");
+    check_route("host = \"a.*.com\"", 8, "stands only at the beginning");
+    check_route("host = \"*\"", 8, "leave `host` out");
+    check_route("host = \"bücher.example\"", 8, "punycode");
+    check_route("host = \"a..b\"", 8, "each part between dots");
+    check_route("host = \"example.com.\"", 8, "write \"example.com\"");
+    check_route("origins = [\"https://a.example/\"]", 12, "write \"https://a.example\"");
+    check_route("origins = [\"https://a.example:443\"]", 12, "browsers leave out the default port");
+    check_route("origins = [\"null\", \"a.example\"]", 20, "write \"https://a.example\"");
+    check_route("origins = [\"*\"]", 12, "leave `origins` out");
+    check_route("origins = []", 11, "`origins` is empty");
+    check_route("origins = [1]", 12, "`origins` must hold strings, not a number");
+    check_route("origins = \"https://a.example\"", 11, "must be an array of origins, not a string");
+    check_route("subprotocol = \"a, b\"", 15, "it is one token");
+    check_route("name = \"_none\"", 8, "does not start with `_`");
+    check_route("name = \"my chat\"", 8, "only visible ASCII");
+    check_route("name = \"\"", 8, "1 to 128 characters");
+}
+
+#[test]
+fn routes_that_clash() {
+    let second = |keys: &str| format!("{BASE}[[route]]\nupstream = \"chat\"\n{keys}\n");
+    check(&second("path = \"/ws\""), 11, 1, "match the same host, path and subprotocol");
+    check(&second("name = \"/ws\""), 13, 8, "two routes have the name `/ws`");
+    // One that cannot be read clashes with nothing.
+    check(&second("path = \"/ws\"\nhost = \"*\""), 14, 8, "leave `host` out");
+}
+
+#[test]
+fn servers() {
+    check_server("\"127.0.0.1\"", "write \"127.0.0.1:3000\"");
+    check_server("\"127.0.0.1:0\"", "is not a port: 1 to 65535");
+    check_server("\"127.0.0.1:65536\"", "is not a port");
+    check_server("\"wss://a.example:443\"", "write \"a.example:443\" and add `tls = {}`");
+    check_server("\"http://a.example:80\"", "a server has no scheme `http`");
+    check_server("\"ws://a.example:80/ws\"", "it has a path");
+    check_server("\"[::g]:80\"", "is not an IPv6 address");
+    check_server("\"::1:80\"", "an IPv6 address stands in brackets");
+    check_server("\"my host:80\"", "is not a host name");
+    check_server("3000", "a server is a string or a table, not a number");
+    check(&BASE.replace(":3000\"", ":3000\", \"ws://127.0.0.1:3000\""), 10, 30, "stands twice");
+    check(
+        &BASE.replace("\"127.0.0.1:3000\"", "{ address = \"a:1\", weight = 257 }"),
+        10,
+        40,
+        "out of bounds: 1 to 256",
+    );
+    check(&BASE.replace("[\"127.0.0.1:3000\"]", "\"127.0.0.1:3000\""), 10, 11, "must be an array of servers");
+    check_upstream("tls = true", 7, "must be a table, not a boolean");
+    check_upstream("tls = { server_name = \"a b\" }", 23, "is not a host name");
+    check(&format!("{BASE}[upstream]\nservers = []\n"), 12, 1, "`[upstream.NAME]`");
+    check(&format!("{BASE}[upstream.\"a b\"]\nservers = []\n"), 11, 11, "only visible ASCII");
+}
+
+#[test]
+fn logs() {
+    check_in("[log]", "access = \"stdot\"", 10, "a file here is \"./stdot\"");
+    check_in("[log]", "level = \"inof\"", 9, "did you mean `info`?");
+    check_in("[log]", "level = \"info,hyper=loud\"", 9, "`loud` is not a log level");
+}
+
+#[test]
+fn a_huge_file() {
+    check(&"#".repeat(MAX_FILE_SIZE + 1), 1, 1, "more than 10000000 bytes");
+}
+
+#[test]
+fn all_at_once_in_the_order_of_the_text() {
+    let errors = errors(
+        "\
+worker = 1
+[[listen]]
+address = \"localhost:1\"
+[[route]]
+upstream = \"chat\"
+path = \"ws\"
+connect_timeout = 5
+[upstream.chats]
+servers = [\"a\", \"b:1\", \"b:1\"]
+max_sesions = 5
+[defaults]
+spread = \"often\"
+",
+    );
+    let places: Vec<_> = errors.iter().map(|mistake| (mistake.line, mistake.column)).collect();
+    assert_eq!(places, [(1, 1), (3, 11), (5, 12), (6, 8), (7, 19), (9, 12), (9, 24), (10, 1), (12, 10)], "{errors}");
+    assert_eq!(errors.len(), 9);
+}
+
+#[test]
+fn rendered_as_rustc_would() {
+    let text = format!("{BASE}max_sesions = 5000\n");
+    let expected = "\
+error: unknown key `max_sesions` in [upstream.NAME]
+  --> tidegate.toml:11:1
+   |
+11 | max_sesions = 5000
+   | ^^^^^^^^^^^
+   |
+   = help: did you mean `max_sessions`?";
+    assert_eq!(errors(&text).to_string(), expected);
+    assert!(errors(&text).render(true).contains("\u{1b}["));
+}
+
+#[test]
+fn rendered_with_the_other_place() {
+    let text = BASE.replace("3000\"]", "3000\",\n  \"127.0.0.1:3000\"]");
+    let expected = "\
+error: server `127.0.0.1:3000` stands twice in this upstream
+  --> tidegate.toml:11:3
+   |
+10 | servers = [\"127.0.0.1:3000\",
+   |            ---------------- first used here
+11 |   \"127.0.0.1:3000\"]
+   |   ^^^^^^^^^^^^^^^^
+   |
+   = help: for a larger share of sessions give it a `weight`";
+    assert_eq!(errors(&text).to_string(), expected);
+}
+
+#[test]
+fn rendered_without_a_place() {
+    let text = BASE.replace("[[listen]]\naddress = \"0.0.0.0:8080\"", "");
+    let expected = "\
+error: no [[listen]]: at least one is needed
+--> tidegate.toml
+ = help: Where clients connect: one `[[listen]]` for each address.";
+    assert_eq!(errors(&text).to_string(), expected);
+}
+
+#[test]
+fn endless_arrays() {
+    let servers = "\"a:1\", ".repeat(10_001);
+    check(&BASE.replace("\"127.0.0.1:3000\"", &servers), 10, 11, "more than 10000 elements");
+}
+
+#[test]
+fn a_flood_is_counted() {
+    let keys: String = (0..80).map(|n| format!("key_{n} = 1\n")).collect();
+    let errors = errors(&format!("{BASE}{keys}"));
+    assert_eq!(errors.len(), 80);
+    assert!(errors.to_string().ends_with("\n\n... and 30 more"));
+}

@@ -1,0 +1,231 @@
+//! What right files say.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tidegate_config::{
+    AccessLog, Address, Admin, Balance, Config, Host, OnOverload, OnRemove, ServerAddress, UpstreamTls, example_toml,
+    parse, reference_markdown,
+};
+use tidegate_governor::Mode;
+use tidegate_session::{Farewell, LateReply, Policy};
+use tidegate_wire::{CloseCode, Limits};
+
+const SMALLEST: &str = r#"
+[[listen]]
+address = "0.0.0.0:8080"
+[[route]]
+upstream = "chat"
+[upstream.chat]
+servers = ["127.0.0.1:3000", "127.0.0.1:3001"]
+max_sessions = 5000        # above this, clients get Close 1013
+"#;
+
+fn config(text: &str) -> Config {
+    parse("tidegate.toml", text).unwrap()
+}
+
+fn tcp(host: &str, port: u16) -> ServerAddress {
+    ServerAddress::Tcp { host: host.to_owned(), port }
+}
+
+#[test]
+fn the_smallest_file_has_every_default() {
+    let config = config(SMALLEST);
+    assert_eq!(config.workers, 0);
+    assert_eq!(config.listeners.len(), 1);
+    assert_eq!(config.listeners[0].address, Address::Tcp(SocketAddr::from(([0, 0, 0, 0], 8080))));
+    assert_eq!(config.listeners[0].tls, None);
+    assert_eq!(config.drain.window, Duration::from_secs(30));
+    assert_eq!(config.admin, Admin::default());
+    assert_eq!(config.log.access, AccessLog::Stdout);
+    assert_eq!(config.log.level, "info");
+    assert_eq!(config.log.json, None);
+
+    let [route] = &config.routes[..] else { panic!("one route") };
+    assert_eq!(route.name, "/");
+    assert_eq!(route.host, Host::Any);
+    assert_eq!(route.path, "/");
+    assert_eq!(route.subprotocol, None);
+    assert!(route.origins.is_empty());
+    assert_eq!(route.upstream, "chat");
+    // The key table and the crates that own these types must agree.
+    assert_eq!(*route.policy, Policy::default());
+    assert_eq!(route.frames, Limits::default());
+    assert_eq!(route.connect_timeout, Duration::from_secs(3));
+    assert_eq!(route.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(route.on_overload, OnOverload::Close1013);
+    assert_eq!(route.max_waiting, 10_000);
+    assert_eq!(route.queue_timeout, Duration::from_millis(2500));
+    assert_eq!(route.retry_after, Duration::from_secs(1));
+    assert_eq!(route.on_remove, OnRemove::Close);
+    assert!(!route.websocket_only);
+    assert_eq!(route.spread, Duration::from_secs(5));
+
+    let upstream = &config.upstreams["chat"];
+    assert_eq!(upstream.name, "chat");
+    assert_eq!(upstream.balance, Balance::LeastSessions);
+    assert_eq!(upstream.tls, None);
+    let servers: Vec<_> = upstream.servers.iter().map(|server| (server.address.clone(), server.weight)).collect();
+    assert_eq!(servers, [(tcp("127.0.0.1", 3000), 1), (tcp("127.0.0.1", 3001), 1)]);
+    assert_eq!(upstream.capacity.max_sessions, Some(5000));
+    assert_eq!(upstream.capacity.max_sessions_per_server, None);
+    assert_eq!(upstream.capacity.max_handshakes_per_server, None);
+    assert_eq!(upstream.capacity.max_waiting, 10_000);
+    assert_eq!(upstream.capacity.queue_timeout, Duration::from_millis(2500));
+    assert_eq!(upstream.capacity.retry_after, Duration::from_secs(1));
+    assert_eq!(upstream.capacity.spread, Duration::from_secs(5));
+    assert_eq!(upstream.capacity.mode, Mode::Enforce);
+}
+
+#[test]
+fn every_key_says_what_it_says() {
+    let config = config(
+        r#"
+workers = 4
+[[listen]]
+address = "unix:/run/tidegate.sock"
+[[listen]]
+address = "[::]:8443"
+tls = { certificate = "cert.pem", key = "key.pem" }
+[[route]]
+name = "chat"
+host = "*.Example.COM"
+path = "/ws/"
+subprotocol = "graphql-transport-ws"
+origins = ["HTTPS://App.example.com", "http://localhost:3000", "null", "http://[::1]:80"]
+upstream = "chat"
+upstream_lost_code = 1011
+spread = "0s"
+[upstream.chat]
+servers = ["ws://App.internal:3000", { address = "unix:/run/app.sock", weight = 256 }, "[::1]:3000"]
+max_sessions_per_server = 10
+max_handshakes_per_server = 2
+balance = "p2c"
+tls = { ca = "ca.pem", server_name = "chat.internal" }
+[upstream.unused]
+servers = []
+tls = {}
+[defaults]
+idle_timeout = "1h"
+keepalive_interval = "off"
+max_lifetime_jitter = 1
+max_message_size = 0x10
+frame_rate = "50/s"
+control_rate = "off"
+on_overload = "auto"
+client_lost = "abort"
+detach = "abort"
+late_reply = "echo"
+on_remove = "keep"
+websocket_only = true
+upstream_lost_code = 1012
+spread = "9s"
+queue_timeout = "0s"
+[drain]
+window = "1m"
+[governor]
+mode = "observe"
+[admin]
+address = "off"
+socket = "/run/tidegate/admin.sock"
+[log]
+access = "/var/log/tidegate.log"
+level = "warn,tidegate_proxy=debug"
+format = "pretty"
+"#
+        // A default port is the browser's to leave out.
+        .replace("http://[::1]:80\"", "http://[::1]:81\"")
+        .as_str(),
+    );
+    assert_eq!(config.workers, 4);
+    assert_eq!(config.listeners[0].address, Address::Unix(PathBuf::from("/run/tidegate.sock")));
+    assert_eq!(config.listeners[1].tls.as_ref().unwrap().key, PathBuf::from("key.pem"));
+    let route = &config.routes[0];
+    assert_eq!(route.name, "chat");
+    assert_eq!(route.host, Host::Below(".example.com".to_owned()));
+    assert_eq!(route.subprotocol.as_deref(), Some("graphql-transport-ws"));
+    assert_eq!(route.origins, ["https://app.example.com", "http://localhost:3000", "null", "http://[::1]:81"]);
+    let policy = &route.policy;
+    assert_eq!(policy.upstream_lost_code, CloseCode::INTERNAL_ERROR, "the route goes before [defaults]");
+    assert_eq!(policy.client_lost, Farewell::Abort);
+    assert_eq!(policy.detach, Farewell::Abort);
+    assert_eq!(policy.late_reply, LateReply::Echo);
+    assert_eq!(policy.idle_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!(policy.keepalive_interval, None);
+    assert!((policy.max_lifetime_jitter - 1.0).abs() < f64::EPSILON);
+    assert_eq!(route.frames.max_message_size, 16);
+    assert_eq!(route.frames.frame_rate, Some(50));
+    assert_eq!(route.frames.control_rate, None);
+    assert_eq!(route.on_overload, OnOverload::Auto);
+    assert_eq!(route.on_remove, OnRemove::Keep);
+    assert!(route.websocket_only);
+    assert_eq!(route.spread, Duration::ZERO);
+    let upstream = &config.upstreams["chat"];
+    let addresses: Vec<String> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
+    assert_eq!(addresses, ["app.internal:3000", "unix:/run/app.sock", "[::1]:3000"]);
+    assert_eq!(upstream.servers[1].weight, 256);
+    assert_eq!(upstream.balance, Balance::PowerOfTwo);
+    let tls = UpstreamTls { ca: Some(PathBuf::from("ca.pem")), server_name: Some("chat.internal".to_owned()) };
+    assert_eq!(upstream.tls, Some(tls));
+    assert_eq!(upstream.capacity.spread, Duration::from_secs(9), "an upstream has [defaults]");
+    assert_eq!(upstream.capacity.queue_timeout, Duration::ZERO);
+    assert_eq!(upstream.capacity.mode, Mode::Observe);
+    assert_eq!(config.upstreams["unused"].tls, Some(UpstreamTls { ca: None, server_name: None }));
+    assert_eq!(config.drain.window, Duration::from_secs(60));
+    assert_eq!(config.admin.address, None);
+    assert_eq!(config.admin.socket, Some(PathBuf::from("/run/tidegate/admin.sock")));
+    assert_eq!(config.log.access, AccessLog::File(PathBuf::from("/var/log/tidegate.log")));
+    assert_eq!(config.log.level, "warn,tidegate_proxy=debug");
+    assert_eq!(config.log.json, Some(false));
+}
+
+#[test]
+fn a_kernel_chosen_port_is_nobody_elses() {
+    config(&format!("{}[admin]\naddress = \"127.0.0.1:0\"\n", SMALLEST.replace("0.0.0.0:8080", "127.0.0.1:0")));
+}
+
+/// The example with its commented-out keys.
+fn uncommented_example() -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    example_toml().lines().map(|line| uncomment(line) + "\n").collect()
+}
+
+#[test]
+fn the_example_parses_with_and_without_its_comments() {
+    let plain = config(example_toml());
+    let full = config(&uncommented_example());
+    assert_eq!(full.routes[0].name, "chat");
+    // What has a default says just that.
+    assert_eq!(plain.routes[0].policy, full.routes[0].policy);
+    assert_eq!(plain.routes[0].frames, full.routes[0].frames);
+    assert_eq!(
+        (plain.workers, &plain.admin, &plain.log, plain.drain),
+        (full.workers, &full.admin, &full.log, full.drain)
+    );
+}
+
+#[test]
+fn the_example_and_the_reference_have_the_same_keys_and_defaults() {
+    let example = uncommented_example();
+    let reference = reference_markdown();
+    let mut keys = 0;
+    let mut section = "";
+    let mut key = "";
+    for line in reference.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            section = title;
+        } else if let Some(name) = line.strip_prefix("### ") {
+            keys += 1;
+            key = name.trim_matches('`');
+            assert!(example.contains(key), "{section} {key} is missing in the example");
+        } else if let Some(default) = line.strip_prefix("- Default: `") {
+            let (default, _) = default.split_once("`. ").expect("a default and its reason");
+            let is_written = key == "weight" || example.contains(&format!("\n{key} = {default}\n"));
+            assert!(is_written, "{section} {key} = {default} is not in the example");
+        }
+    }
+    assert!(keys > 50, "the reference is read: {keys}");
+}

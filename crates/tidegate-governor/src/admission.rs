@@ -1,0 +1,122 @@
+//! The words in which the governor and the owner of the sockets speak.
+
+use std::time::{Duration, Instant};
+
+/// An endpoint of this governor. Never given to another endpoint, even after its own has gone away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub(crate) u32);
+
+/// A parked client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub(crate) u64);
+
+/// A client asks to enter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask<'a> {
+    /// Endpoints that have turned this client away already. One of them is given to it again only when it has cooled
+    /// down and no other can take the client. A timeout or a 5xx alone brings no cool-down, so a caller that asks again
+    /// after one may be sent to the same endpoint at once.
+    pub tried: &'a [EndpointId],
+    /// The deadline of the first ask when this client asks again, so that it waits `queue_timeout` once in all.
+    /// `None` on the first ask.
+    pub deadline: Option<Instant>,
+}
+
+/// What becomes of an [`Ask`].
+#[derive(Debug)]
+pub enum Verdict {
+    /// Dial now.
+    Admit(Permit),
+    /// Hold the client without an answer; an [`Event`] comes at the latest at this deadline.
+    Wait(Ticket, Instant),
+    /// Answer now.
+    Refuse(Refusal),
+}
+
+/// The wait of a parked client is over.
+#[derive(Debug)]
+pub struct Event {
+    /// Whose.
+    pub ticket: Ticket,
+    /// And how.
+    pub verdict: Parked,
+}
+
+/// How a wait ended.
+#[derive(Debug)]
+pub enum Parked {
+    /// Dial now.
+    Admit(Permit),
+    /// Answer now.
+    Refuse(Refusal),
+}
+
+/// The right to one handshake with an endpoint, and to the session that comes of it.
+///
+/// It cannot be cloned and comes back exactly once, through [`Governor::release`](crate::Governor::release).
+#[derive(Debug)]
+#[must_use = "a permit that is not released holds its place for ever"]
+pub struct Permit {
+    /// The endpoint to dial.
+    pub endpoint: EndpointId,
+    /// How many permits were issued before it.
+    pub(crate) serial: u64,
+    pub(crate) stage: Stage,
+}
+
+/// Where the holder of a [`Permit`] stands. Each step is taken once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Handshake,
+    Session,
+    Ended,
+}
+
+/// Why a client does not enter, and when it may come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// Whole seconds, already jittered for this client.
+    pub retry_after: u32,
+}
+
+/// Why a client does not enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// `max_sessions` is reached, or every endpoint has as many handshakes in flight as it can take.
+    Overload,
+    /// Every endpoint holds as many sessions as it may.
+    UpstreamFull,
+    /// No endpoint is configured, or every one cools down after failures.
+    NoUpstream,
+    /// An endpoint said so itself, and no other can take the client.
+    UpstreamOverloaded,
+    /// `max_waiting` clients are parked. Told at once, by an HTTP status.
+    QueueFull,
+}
+
+/// How a handshake went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A valid 101.
+    Established {
+        /// From the dial to the 101.
+        latency: Duration,
+    },
+    /// The connection was refused or the host unreachable.
+    ConnectFailed,
+    /// No answer in time, to the dial or to the request.
+    TimedOut,
+    /// A 5xx other than 503, a connection closed without an answer, a bad 101.
+    Failed,
+    /// 503 or 429.
+    Overloaded {
+        /// What its `Retry-After` asked for.
+        retry_after: Option<Duration>,
+    },
+    /// Any other answer, 4xx for example. Says nothing about the endpoint's load.
+    Refused,
+    /// Our client went away first.
+    Cancelled,
+}

@@ -1,0 +1,160 @@
+//! One endpoint: what it holds, and whether it can take one more.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Cap, EndpointId, EndpointSnapshot, Limits, Outcome,
+    breaker::{Breaker, Cause, Fault},
+    gauge::Gauge,
+    meter::Peak,
+    pacer::Pacer,
+    rng::Rng,
+};
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) id: EndpointId,
+    pub(crate) key: String,
+    /// 0: takes no new client.
+    pub(crate) weight: u32,
+    /// No longer configured: only counted down.
+    pub(crate) gone: bool,
+    pub(crate) sessions: u32,
+    /// Permits whose handshake has not become a session. One that failed counts until its permit comes back: the
+    /// endpoint may still be at work on it.
+    pub(crate) handshakes: u32,
+    /// Standing in the round-robin.
+    pub(crate) turn: i64,
+    pub(crate) pacer: Pacer,
+    breaker: Breaker,
+    gauge: Gauge,
+    rate: Peak,
+}
+
+/// Whether an endpoint can take one more, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Free,
+    /// As many handshakes in flight as it can take.
+    Busy,
+    /// As many sessions as it may hold.
+    Full,
+    Resting(Cause),
+}
+
+impl Endpoint {
+    pub(crate) fn new(id: EndpointId, key: &str) -> Self {
+        Self {
+            id,
+            key: key.to_owned(),
+            weight: 0,
+            gone: false,
+            sessions: 0,
+            handshakes: 0,
+            turn: 0,
+            pacer: Pacer::default(),
+            breaker: Breaker::default(),
+            gauge: Gauge::default(),
+            rate: Peak::default(),
+        }
+    }
+
+    pub(crate) fn live(&self) -> u32 {
+        self.sessions + self.handshakes
+    }
+
+    /// Whether new clients may ever go there.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.gone && self.weight > 0
+    }
+
+    pub(crate) fn room(&self, limits: &Limits, now: Instant) -> Room {
+        if let Some(cause) = self.breaker.closed(now) {
+            Room::Resting(cause)
+        } else if limits.max_sessions_per_server.is_some_and(|max| self.live() >= max) {
+            Room::Full
+        } else if self.handshakes >= self.gauge.bound(limits.max_handshakes_per_server).0 {
+            Room::Busy
+        } else {
+            Room::Free
+        }
+    }
+
+    /// The end of its rest, which may lie in the past.
+    pub(crate) fn rest_ends(&self) -> Option<Instant> {
+        self.breaker.until()
+    }
+
+    /// What it has lately shown it can take, per second; 0 while it takes nobody.
+    pub(crate) fn shown_rate(&self, limits: &Limits, now: Instant) -> f64 {
+        match self.room(limits, now) {
+            Room::Free | Room::Busy => self.rate.rate(now),
+            Room::Full | Room::Resting(_) => 0.0,
+        }
+    }
+
+    pub(crate) fn on_dial(&mut self, serial: u64) {
+        self.handshakes += 1;
+        self.breaker.on_dial(serial);
+    }
+
+    /// `next` is the serial of the next permit to be issued.
+    pub(crate) fn on_outcome(
+        &mut self,
+        outcome: Outcome,
+        serial: u64,
+        next: u64,
+        limits: &Limits,
+        now: Instant,
+        rng: &mut Rng,
+    ) {
+        let fault = match outcome {
+            Outcome::Established { latency } => return self.on_established(latency, limits, now),
+            Outcome::Overloaded { retry_after } => {
+                self.breaker.on_overload(retry_after, next, now, rng);
+                return self.gauge.restart();
+            }
+            Outcome::Refused => return self.breaker.on_answer(now),
+            Outcome::Cancelled => return,
+            Outcome::ConnectFailed => Fault::Connect,
+            Outcome::TimedOut | Outcome::Failed => {
+                // What began before the outage must not cut the ramp after it.
+                if self.breaker.is_news(serial) {
+                    self.gauge.on_dropped(now);
+                }
+                Fault::Other
+            }
+        };
+        if self.breaker.on_failure(fault, serial, next, now, rng) {
+            self.gauge.restart();
+        }
+    }
+
+    pub(crate) fn on_release(&mut self, serial: u64, was_session: bool) {
+        let count = if was_session { &mut self.sessions } else { &mut self.handshakes };
+        debug_assert!(*count > 0, "a permit of {} came back twice", self.key);
+        *count = count.saturating_sub(1);
+        self.breaker.on_release(serial);
+    }
+
+    pub(crate) fn snapshot(&self, limits: &Limits, now: Instant) -> EndpointSnapshot {
+        EndpointSnapshot {
+            id: self.id,
+            key: self.key.clone(),
+            weight: if self.gone { 0 } else { self.weight },
+            sessions: self.sessions,
+            handshakes: self.handshakes,
+            max_sessions: limits.max_sessions_per_server.map_or(Cap::Unlimited, Cap::Declared),
+            max_handshakes: self.gauge.bound(limits.max_handshakes_per_server).1,
+            cooling_until: self.rest_ends().filter(|&until| until > now),
+        }
+    }
+
+    fn on_established(&mut self, latency: Duration, limits: &Limits, now: Instant) {
+        self.gauge.on_established(latency, self.handshakes, limits.max_handshakes_per_server, now);
+        self.breaker.on_answer(now);
+        self.rate.add(now);
+        self.handshakes = self.handshakes.saturating_sub(1);
+        self.sessions += 1;
+    }
+}

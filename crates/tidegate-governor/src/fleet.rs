@@ -1,0 +1,134 @@
+//! The endpoints of one upstream: which of them takes a client, and what stands in the way when none does.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    EndpointId, Limits, Mode, Reason,
+    balance::Balancer,
+    breaker::Cause,
+    endpoint::{Endpoint, Room},
+    rng::Rng,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    /// By id, that is in order of first appearance.
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) balancer: Balancer,
+    next_id: u32,
+}
+
+impl Fleet {
+    pub(crate) fn configure(&mut self, endpoints: &[(&str, u32)]) -> Vec<EndpointId> {
+        self.endpoints.iter_mut().for_each(|e| e.gone = true);
+        let ids = endpoints.iter().map(|&(key, weight)| self.configure_one(key, weight)).collect();
+        self.endpoints.retain(|e| !e.gone || e.live() > 0);
+        ids
+    }
+
+    pub(crate) fn get(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+        self.endpoints.binary_search_by_key(&id, |e| e.id).ok().map(|i| &mut self.endpoints[i])
+    }
+
+    /// Forgets an endpoint that is neither configured nor held.
+    pub(crate) fn forget_if_spent(&mut self, id: EndpointId) {
+        if let Ok(i) = self.endpoints.binary_search_by_key(&id, |e| e.id)
+            && self.endpoints[i].gone
+            && self.endpoints[i].live() == 0
+        {
+            self.endpoints.remove(i);
+        }
+    }
+
+    /// An endpoint within its limits.
+    pub(crate) fn find(
+        &mut self,
+        tried: &[EndpointId],
+        limits: &Limits,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<&mut Endpoint> {
+        let free = |e: &Endpoint| e.is_open() && e.room(limits, now) == Room::Free;
+        let i = self.balancer.choose(&mut self.endpoints, tried, rng, free)?;
+        Some(&mut self.endpoints[i])
+    }
+
+    /// In observe mode, any endpoint that has not turned this client away.
+    pub(crate) fn find_regardless(
+        &mut self,
+        tried: &[EndpointId],
+        limits: &Limits,
+        rng: &mut Rng,
+    ) -> Option<&mut Endpoint> {
+        if limits.mode == Mode::Enforce {
+            return None;
+        }
+        let untried = |e: &Endpoint| e.is_open() && !tried.contains(&e.id);
+        let i = self.balancer.choose(&mut self.endpoints, tried, rng, untried)?;
+        Some(&mut self.endpoints[i])
+    }
+
+    /// What stands in the way. Busy endpoints are named before those that asked for rest, these before full ones and
+    /// those before failed ones: in the order in which they are likely to change.
+    pub(crate) fn obstacle(&self, limits: &Limits, now: Instant) -> Reason {
+        let rank = |reason: &Reason| match reason {
+            Reason::NoUpstream => 0,
+            Reason::UpstreamFull => 1,
+            Reason::UpstreamOverloaded => 2,
+            Reason::Overload | Reason::QueueFull => 3,
+        };
+        let reason = |e: &Endpoint| match e.room(limits, now) {
+            Room::Free | Room::Busy => Reason::Overload,
+            Room::Full => Reason::UpstreamFull,
+            Room::Resting(Cause::Overload) => Reason::UpstreamOverloaded,
+            Room::Resting(Cause::Failure) => Reason::NoUpstream,
+        };
+        self.open().map(reason).max_by_key(rank).unwrap_or(Reason::NoUpstream)
+    }
+
+    /// How much longer the upstream itself asked to be left alone: the soonest of its endpoints, zero if one did not.
+    /// Endpoints that are down have no say.
+    pub(crate) fn asked_for(&self, limits: &Limits, now: Instant) -> Duration {
+        let mut soonest = None;
+        for e in self.open() {
+            match e.room(limits, now) {
+                Room::Resting(Cause::Failure) => {}
+                Room::Resting(Cause::Overload) => soonest = soonest.into_iter().chain(e.rest_ends()).min(),
+                _ => return Duration::ZERO,
+            }
+        }
+        soonest.map_or(Duration::ZERO, |end| end.saturating_duration_since(now))
+    }
+
+    /// The first end of a rest after `since`.
+    pub(crate) fn next_rest_end(&self, since: Option<Instant>) -> Option<Instant> {
+        self.open().filter_map(Endpoint::rest_ends).filter(|&end| since.is_none_or(|since| end > since)).min()
+    }
+
+    /// What the others can take back of `held` sessions of this one, per second; 0 when they lack the room.
+    pub(crate) fn survivors(&self, of: EndpointId, held: u32, limits: &Limits, now: Instant) -> f64 {
+        let others = || self.open().filter(|e| e.id != of);
+        let room = |e: &Endpoint| {
+            limits.max_sessions_per_server.map_or(u64::MAX >> 32, |max| u64::from(max.saturating_sub(e.live())))
+        };
+        if others().map(room).sum::<u64>() < u64::from(held) {
+            return 0.0;
+        }
+        others().map(|e| e.shown_rate(limits, now)).sum()
+    }
+
+    fn open(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(|e| e.is_open())
+    }
+
+    fn configure_one(&mut self, key: &str, weight: u32) -> EndpointId {
+        let i = self.endpoints.iter().position(|e| e.key == key).unwrap_or_else(|| {
+            self.endpoints.push(Endpoint::new(EndpointId(self.next_id), key));
+            self.next_id += 1;
+            self.endpoints.len() - 1
+        });
+        let endpoint = &mut self.endpoints[i];
+        (endpoint.gone, endpoint.weight) = (false, weight);
+        endpoint.id
+    }
+}

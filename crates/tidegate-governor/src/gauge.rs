@@ -1,0 +1,199 @@
+//! How many handshakes in flight one endpoint can take, when nobody declared it.
+//!
+//! Loose until the endpoint shows strain: a bound that is needed nowhere must hurt nowhere. Then 1.5 times what it
+//! carries without queueing, which by Little's law is rate x base latency = mean in flight x base / latency; taking it
+//! from the handshakes in flight needs no clock and is not diluted by idle time. At that bound an endpoint settles at
+//! 1.5 times its base latency: kept busy, hardly queued. After it was down it begins at 4 and gains one place for each
+//! handshake answered as fast as the base allows, that is doubles each round: cold caches answer slowly, and then it
+//! waits for them.
+//!
+//! The base latency is the lowest median seen. It rises only in windows without load, else strain would teach it that
+//! slow is normal; four in flight are no load, so that an endpoint that became slower for good is not held down for
+//! ever. A declared bound is the operator's word: only after an outage it stays below, until it has come that far.
+
+use std::time::{Duration, Instant};
+
+use crate::snapshot::Cap;
+
+/// The undeclared bound until there is a reason for another; also the highest.
+pub(crate) const LOOSE: u32 = 4096;
+/// The bound after an outage or a refusal.
+const RESTART: f64 = 4.0;
+/// One could not tell a slow endpoint from a slow client.
+const LOWEST: f64 = 2.0;
+/// Handshakes in flight over what the endpoint carries without queueing.
+const HEADROOM: f64 = 1.5;
+/// Median over base that tells strain while the bound is loose.
+const STRAIN: f64 = 2.0;
+/// Scheduling noise that is no strain.
+const NOISE_S: f64 = 0.002;
+/// In flight that is no load while the bound is loose.
+const UNLOADED: f64 = 8.0;
+const WINDOW_SAMPLES: u32 = 10;
+const WINDOW_SHORTEST: Duration = Duration::from_millis(500);
+const WINDOW_LONGEST: Duration = Duration::from_secs(5);
+const KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    /// Seconds.
+    base: Option<f64>,
+    /// `None`: loose.
+    limit: Option<f64>,
+    ramping: bool,
+    /// Since the last outage the bound has not reached the declared one.
+    recovering: bool,
+    window: Window,
+    cut_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Window {
+    since: Option<Instant>,
+    latencies: [f64; KEPT],
+    count: u32,
+    in_flight: u64,
+    peak: u32,
+    drops: u32,
+}
+
+impl Gauge {
+    /// The bound in force, and where it comes from.
+    pub(crate) fn bound(&self, declared: Option<u32>) -> (u32, Cap) {
+        let measured = self.limit.map(|limit| limit as u32);
+        match (declared, measured) {
+            (Some(declared), Some(ramp)) if self.recovering && ramp < declared => (ramp, Cap::Measured(ramp)),
+            (Some(declared), _) => (declared, Cap::Declared(declared)),
+            (None, Some(measured)) => (measured, Cap::Measured(measured)),
+            (None, None) => (LOOSE, Cap::Unlimited),
+        }
+    }
+
+    /// It was down or asked for rest: begin anew.
+    pub(crate) fn restart(&mut self) {
+        self.limit = Some(RESTART);
+        self.ramping = true;
+        self.recovering = true;
+        self.window = Window::default();
+    }
+
+    /// A handshake was answered with a 101; `in_flight` counts it.
+    pub(crate) fn on_established(&mut self, latency: Duration, in_flight: u32, declared: Option<u32>, now: Instant) {
+        let latency_s = latency.as_secs_f64();
+        if let Some(limit) = &mut self.limit
+            && self.ramping
+            && f64::from(in_flight) >= *limit / 2.0
+            && self.base.is_none_or(|base| latency_s <= HEADROOM * base + NOISE_S)
+        {
+            *limit += 1.0;
+        }
+        if self.window.is_stale(now) {
+            self.close_window();
+        }
+        self.window.add(latency_s, in_flight, now);
+        if self.window.is_full(now) {
+            self.close_window();
+        }
+        if self.limit.is_some_and(|limit| limit >= f64::from(LOOSE)) {
+            self.limit = None;
+            self.ramping = false;
+        }
+        self.recovering &= self.limit.is_some_and(|limit| declared.is_some_and(|declared| (limit as u32) < declared));
+    }
+
+    /// A handshake timed out or failed after the connection stood.
+    pub(crate) fn on_dropped(&mut self, now: Instant) {
+        self.window.drops += 1;
+        let Some(limit) = self.limit else {
+            self.limit = Some(self.measured().clamp(RESTART, f64::from(LOOSE - 1)));
+            self.ramping = true;
+            return;
+        };
+        let enough = 2.max((self.window.count + self.window.drops) / 20);
+        let may_cut = self.cut_at.is_none_or(|at| now.saturating_duration_since(at) >= WINDOW_SHORTEST);
+        if self.window.drops >= enough && may_cut {
+            self.limit = Some((0.7 * limit).max(LOWEST));
+            self.ramping = false;
+            self.cut_at = Some(now);
+            self.window = Window::default();
+        }
+    }
+
+    fn close_window(&mut self) {
+        let Some(median) = self.window.median() else {
+            self.window = Window::default();
+            return;
+        };
+        let peak = f64::from(self.window.peak);
+        let loaded = peak > self.limit.map_or(UNLOADED, |limit| (limit / 2.0).max(RESTART));
+        let base = match self.base {
+            Some(base) if median < base => median,
+            Some(base) if loaded => base,
+            Some(base) => base + (median - base) / 4.0,
+            None => median,
+        };
+        self.base = Some(base);
+        let measured = self.measured();
+        self.window = Window::default();
+        let tolerated = if self.limit.is_some() { HEADROOM } else { STRAIN };
+        let strained = median > tolerated * base + NOISE_S;
+        if strained && loaded {
+            let limit = self.limit.map_or(measured, |limit| limit.min(f64::midpoint(limit, measured)));
+            self.limit = Some(limit.clamp(LOWEST, f64::from(LOOSE - 1)));
+            self.ramping = false;
+        } else if let Some(limit) = &mut self.limit
+            && !strained
+            && peak >= *limit / 2.0
+        {
+            *limit = limit.max(measured);
+        }
+    }
+
+    /// [`HEADROOM`] times what the endpoint carried without queueing, by this window.
+    fn measured(&self) -> f64 {
+        let Some(median) = self.window.median() else { return 0.0 };
+        let mean = self.window.in_flight as f64 / f64::from(self.window.count);
+        let base = self.base.map_or(median, |base| base.min(median));
+        HEADROOM * mean * if median > 0.0 { base / median } else { 1.0 }
+    }
+}
+
+impl Window {
+    fn add(&mut self, latency_s: f64, in_flight: u32, now: Instant) {
+        self.since.get_or_insert(now);
+        self.latencies[self.count as usize % KEPT] = latency_s;
+        self.count += 1;
+        self.in_flight += u64::from(in_flight);
+        self.peak = self.peak.max(in_flight);
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.count >= WINDOW_SAMPLES && self.age(now) >= WINDOW_SHORTEST
+    }
+
+    fn is_stale(&self, now: Instant) -> bool {
+        self.age(now) > WINDOW_LONGEST
+    }
+
+    /// `None` below three samples: one slow client is no window.
+    fn median(&self) -> Option<f64> {
+        let kept = (self.count as usize).min(KEPT);
+        let mut latencies = self.latencies;
+        let (_, median, _) = latencies[..kept].select_nth_unstable_by((kept >= 3).then_some(kept / 2)?, f64::total_cmp);
+        Some(*median)
+    }
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { since: None, latencies: [0.0; KEPT], count: 0, in_flight: 0, peak: 0, drops: 0 }
+    }
+}
+
+#[cfg(test)]
+#[path = "gauge_tests.rs"]
+mod tests;

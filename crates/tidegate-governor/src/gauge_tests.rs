@@ -1,0 +1,103 @@
+//! The gauge against an endpoint that carries `capacity` handshakes at once and queues the others.
+
+use super::*;
+use crate::tests::base;
+
+const BASE: Duration = Duration::from_millis(50);
+
+/// Keeps the endpoint as busy as the gauge allows (and `demand` asks) for some rounds; returns the bound.
+fn run(gauge: &mut Gauge, now: &mut Instant, capacity: u32, demand: u32, rounds: u32) -> u32 {
+    for _ in 0..rounds {
+        let in_flight = gauge.bound(None).0.min(demand);
+        let latency = BASE.mul_f64(f64::from(in_flight.max(capacity)) / f64::from(capacity));
+        *now += latency;
+        (0..in_flight).for_each(|_| gauge.on_established(latency, in_flight, None, *now));
+    }
+    gauge.bound(None).0
+}
+
+#[test]
+fn an_endpoint_that_shows_no_strain_is_not_bound() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    assert_eq!(run(&mut gauge, &mut now, 1000, 500, 100), LOOSE);
+    assert_eq!(gauge.bound(None).1, Cap::Unlimited);
+}
+
+#[test]
+fn an_endpoint_that_slows_settles_near_one_and_a_half_of_what_it_carries() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 100, 20, 50);
+    let bound = run(&mut gauge, &mut now, 100, 5000, 100);
+    assert!((100..=170).contains(&bound), "{bound}");
+    // A brown-out to a fifth.
+    let bound = run(&mut gauge, &mut now, 20, 5000, 200);
+    assert!((20..=50).contains(&bound), "{bound}");
+    // And back.
+    let bound = run(&mut gauge, &mut now, 100, 5000, 400);
+    assert!((90..=200).contains(&bound), "{bound}");
+}
+
+#[test]
+fn after_an_outage_it_begins_at_four_and_doubles_each_good_round() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 1000, 20, 50);
+    gauge.restart();
+    let bounds: Vec<u32> = (0..5).map(|_| run(&mut gauge, &mut now, 1000, 5000, 1)).collect();
+    assert_eq!(bounds, [8, 16, 32, 64, 128]);
+}
+
+#[test]
+fn a_cold_endpoint_holds_the_ramp() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 1000, 20, 50);
+    gauge.restart();
+    let bound = run(&mut gauge, &mut now, 1, 5000, 20);
+    assert!(bound <= 8, "{bound}");
+}
+
+#[test]
+fn an_endpoint_that_became_slower_for_good_is_not_held_down_for_ever() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 1000, 500, 50);
+    let slower = BASE * 3;
+    for _ in 0..400 {
+        let in_flight = gauge.bound(None).0.min(500);
+        now += slower;
+        (0..in_flight).for_each(|_| gauge.on_established(slower, in_flight, None, now));
+    }
+    assert!(gauge.bound(None).0 >= 500, "{:?}", gauge.bound(None));
+}
+
+#[test]
+fn one_failure_in_peace_does_not_choke_a_later_burst() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 1000, 1, 50);
+    gauge.on_dropped(now);
+    assert_eq!(gauge.bound(None).0, 4);
+    let bound = run(&mut gauge, &mut now, 1000, 5000, 8);
+    assert!(bound >= 500, "{bound}");
+}
+
+#[test]
+fn a_mass_of_timeouts_cuts_once() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 100, 100, 50);
+    (0..500).for_each(|_| gauge.on_dropped(now));
+    let bound = gauge.bound(None).0;
+    assert!((50..=105).contains(&bound), "{bound}");
+}
+
+#[test]
+fn a_declared_bound_is_only_undercut_after_an_outage() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    assert_eq!(gauge.bound(Some(25)), (25, Cap::Declared(25)));
+    gauge.restart();
+    assert_eq!(gauge.bound(Some(25)), (4, Cap::Measured(4)));
+    assert_eq!(gauge.bound(Some(3)), (3, Cap::Declared(3)));
+    for in_flight in 4..25 {
+        now += BASE;
+        gauge.on_established(BASE, in_flight, Some(25), now);
+    }
+    assert_eq!(gauge.bound(Some(25)), (25, Cap::Declared(25)));
+    assert!(!gauge.recovering);
+}

@@ -1,0 +1,247 @@
+//! The governor itself: counts, and the order in which the parts are asked.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Admitted, Ask, Balance, EndpointId, Event, Limits, Outcome, Parked, Permit, Reason, Refusal, Refused, Snapshot,
+    Ticket, Verdict,
+    admission::Stage,
+    fleet::Fleet,
+    hint::{Hints, Pressure},
+    queue::Queue,
+    rng::Rng,
+};
+
+/// One upstream's governor; the caller holds it in a mutex and calls it on handshakes and session ends only (never
+/// per message).
+///
+/// After every call the caller drains [`poll_event`](Self::poll_event) until it says `None`, then arms one timer for
+/// [`poll_timeout`](Self::poll_timeout) and drains again when it fires. Time must not run backwards; where it does,
+/// the governor takes no time to have passed. All it allocates in the steady state is the place of a parked client.
+///
+/// In [`Mode::Observe`](crate::Mode::Observe) nobody waits for a limit: who would have been parked or refused is
+/// admitted and counted. Only a client that every endpoint has turned away already, or one for whom no endpoint is
+/// configured, is parked and refused as usual, since there is nowhere to send it.
+#[derive(Debug)]
+pub struct Governor {
+    limits: Limits,
+    fleet: Fleet,
+    queue: Queue,
+    hints: Hints,
+    rng: Rng,
+    issued: u64,
+    returned: u64,
+    admitted: Admitted,
+    refused: Refused,
+    cancelled: u64,
+    /// When the events were last drained: what ended before has been acted on.
+    drained_at: Option<Instant>,
+}
+
+impl Governor {
+    /// Without endpoints it parks everybody; see [`set_endpoints`](Self::set_endpoints). The seed decides every draw.
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self {
+            limits,
+            fleet: Fleet::default(),
+            queue: Queue::default(),
+            hints: Hints::new(),
+            rng: Rng::new(seed),
+            issued: 0,
+            returned: 0,
+            admitted: Admitted::default(),
+            refused: Refused::default(),
+            cancelled: 0,
+            drained_at: None,
+        }
+    }
+
+    /// Live-reloadable. Clients parked already keep their deadlines and their places, even above a lower
+    /// `max_waiting`; sessions above a lower limit live on, and nobody enters until there are fewer.
+    pub fn set_limits(&mut self, limits: Limits, now: Instant) {
+        self.queue.measure(now);
+        self.limits = limits;
+    }
+
+    /// The endpoints now configured, by the caller's own key (address text) and weight; returns ids in the same order.
+    ///
+    /// An endpoint that stays keeps its id, its counts and what was learned about it. One that goes away is only
+    /// counted down; if it comes back before its last permit does, it is the same endpoint again. Weight 0: it stays,
+    /// but takes no new client. A key named twice is one endpoint with the last weight.
+    pub fn set_endpoints(&mut self, endpoints: &[(&str, u32)], balance: Balance, now: Instant) -> Vec<EndpointId> {
+        self.queue.measure(now);
+        self.fleet.balancer.rule = balance;
+        self.fleet.configure(endpoints)
+    }
+
+    /// A client asks to enter. A client that asks again after an endpoint turned it away has released that permit
+    /// first, else it stands in its own way.
+    pub fn admit(&mut self, ask: Ask<'_>, now: Instant) -> Verdict {
+        self.queue.measure(now);
+        if !self.queue.goes_before_newcomers()
+            && let Some(endpoint) = self.find(ask.tried, now)
+        {
+            self.admitted.direct += 1;
+            return Verdict::Admit(self.issue(endpoint, now));
+        }
+        let reason = self.obstacle(now);
+        if let Some(endpoint) = self.find_regardless(ask.tried) {
+            self.refused.count(reason);
+            self.admitted.observed += 1;
+            return Verdict::Admit(self.issue(endpoint, now));
+        }
+        let wait = self.limits.queue_timeout;
+        let latest = now + self.rng.scale(wait, 1.0, 1.0);
+        let deadline = ask.deadline.unwrap_or_else(|| now + self.rng.scale(wait, 0.8, 1.0)).min(latest);
+        if deadline <= now {
+            return Verdict::Refuse(self.refuse(reason, now));
+        }
+        if self.queue.len() >= self.limits.max_waiting as usize {
+            return Verdict::Refuse(self.refuse(Reason::QueueFull, now));
+        }
+        Verdict::Wait(self.queue.park(ask.tried, deadline, now), deadline)
+    }
+
+    /// A parked client went away. Of no effect once its [`Event`] has been given out: a permit in it must be released.
+    pub fn cancel(&mut self, ticket: Ticket, now: Instant) {
+        self.queue.measure(now);
+        self.cancelled += u64::from(self.queue.remove(ticket));
+    }
+
+    /// How the handshake of this permit went, once per permit.
+    ///
+    /// `Established` keeps the permit as a session; any other outcome ends the handshake and the permit must then be
+    /// released. Until then it counts as a handshake in flight: hold it as long as the endpoint may be at work on it,
+    /// for a cancelled dial until its socket is closed.
+    pub fn observe(&mut self, permit: &mut Permit, outcome: Outcome, now: Instant) {
+        self.queue.measure(now);
+        debug_assert_eq!(permit.stage, Stage::Handshake, "a handshake goes one way, once");
+        let Some(endpoint) = self.fleet.get(permit.endpoint) else { return };
+        if permit.stage != Stage::Handshake {
+            return;
+        }
+        let established = matches!(outcome, Outcome::Established { .. });
+        permit.stage = if established { Stage::Session } else { Stage::Ended };
+        endpoint.on_outcome(outcome, permit.serial, self.issued, &self.limits, now, &mut self.rng);
+    }
+
+    /// The permit comes back: its session or handshake is over.
+    pub fn release(&mut self, permit: Permit, now: Instant) {
+        self.queue.measure(now);
+        self.returned += 1;
+        match self.fleet.get(permit.endpoint) {
+            Some(endpoint) => endpoint.on_release(permit.serial, permit.stage == Stage::Session),
+            None => debug_assert!(false, "a permit of another governor"),
+        }
+        self.fleet.forget_if_spent(permit.endpoint);
+    }
+
+    /// A session of this endpoint just lost its upstream, or is to be ended for a cause shared by many: how long its
+    /// client leg is held, at most `spread`. Ask before releasing its permit, so that it is counted among the held.
+    pub fn pace(&mut self, endpoint: EndpointId, now: Instant) -> Duration {
+        let Some(held) = self.fleet.get(endpoint).map(|e| e.sessions) else { return Duration::ZERO };
+        // A tenth less than their best: clients that come for the first time come beside these.
+        let survivors = 0.9 * self.fleet.survivors(endpoint, held, &self.limits, now);
+        let Some(endpoint) = self.fleet.get(endpoint) else { return Duration::ZERO };
+        endpoint.pacer.pace(held, survivors, self.limits.spread, now)
+    }
+
+    /// The hint for a client that is told to come back after its session ended: whole seconds, already jittered,
+    /// at least `retry_after` rounded up. Each call counts one client as about to come back.
+    pub fn hint(&mut self, now: Instant) -> u32 {
+        self.draw_hint(Pressure::Passing, now)
+    }
+
+    /// Parked clients whose wait is over, one way or the other; call until `None` after every other call.
+    pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        self.queue.measure(now);
+        if let Some((ticket, endpoint)) = self.next_admission(now) {
+            self.queue.remove(ticket);
+            self.admitted.parked += 1;
+            return Some(Event { ticket, verdict: Parked::Admit(self.issue(endpoint, now)) });
+        }
+        if let Some(ticket) = self.queue.expired(now) {
+            self.queue.remove(ticket);
+            let reason = self.obstacle(now);
+            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse(reason, now)) });
+        }
+        self.drained_at = Some(now);
+        None
+    }
+
+    /// When to drain [`poll_event`](Self::poll_event) even if nothing happens; `None` while nobody is parked.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let deadline = self.queue.next_deadline()?;
+        Some(self.fleet.next_rest_end(self.drained_at).map_or(deadline, |end| end.min(deadline)))
+    }
+
+    /// For metrics and the operator.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        Snapshot {
+            endpoints: self.fleet.endpoints.iter().map(|e| e.snapshot(&self.limits, now)).collect(),
+            live: self.live(),
+            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            overloaded: self.queue.overloaded(),
+            issued: self.issued,
+            returned: self.returned,
+            admitted: self.admitted,
+            refused: self.refused,
+            cancelled: self.cancelled,
+            shed: self.queue.shed_total(),
+        }
+    }
+
+    fn live(&self) -> u32 {
+        u32::try_from(self.issued - self.returned).unwrap_or(u32::MAX)
+    }
+
+    fn at_max_sessions(&self) -> bool {
+        self.limits.max_sessions.is_some_and(|max| self.live() >= max)
+    }
+
+    fn find(&mut self, tried: &[EndpointId], now: Instant) -> Option<EndpointId> {
+        if self.at_max_sessions() {
+            return None;
+        }
+        self.fleet.find(tried, &self.limits, now, &mut self.rng).map(|e| e.id)
+    }
+
+    fn find_regardless(&mut self, tried: &[EndpointId]) -> Option<EndpointId> {
+        self.fleet.find_regardless(tried, &self.limits, &mut self.rng).map(|e| e.id)
+    }
+
+    /// Who goes next, and where to, if there is room.
+    fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
+        let full = self.at_max_sessions();
+        let Self { limits, fleet, queue, rng, .. } = self;
+        let (ticket, tried) = queue.head()?;
+        let found = if full { None } else { fleet.find(tried, limits, now, rng).map(|e| e.id) };
+        let found = found.or_else(|| fleet.find_regardless(tried, limits, rng).map(|e| e.id));
+        found.map(|endpoint| (ticket, endpoint))
+    }
+
+    fn issue(&mut self, endpoint: EndpointId, now: Instant) -> Permit {
+        let serial = self.issued;
+        self.issued += 1;
+        if let Some(endpoint) = self.fleet.get(endpoint) {
+            endpoint.on_dial(serial);
+        }
+        self.hints.on_admitted(now);
+        Permit { endpoint, serial, stage: Stage::Handshake }
+    }
+
+    fn obstacle(&self, now: Instant) -> Reason {
+        if self.at_max_sessions() { Reason::Overload } else { self.fleet.obstacle(&self.limits, now) }
+    }
+
+    fn refuse(&mut self, reason: Reason, now: Instant) -> Refusal {
+        self.refused.count(reason);
+        let pressure = if reason == Reason::NoUpstream { Pressure::Passing } else { Pressure::Standing };
+        Refusal { reason, retry_after: self.draw_hint(pressure, now) }
+    }
+
+    fn draw_hint(&mut self, pressure: Pressure, now: Instant) -> u32 {
+        let floor = self.limits.retry_after.max(self.fleet.asked_for(&self.limits, now));
+        self.hints.draw(floor, self.queue.len(), pressure, now, &mut self.rng)
+    }
+}

@@ -1,0 +1,36 @@
+//! May this client enter now, when should it come back, and what did this outcome teach us.
+//!
+//! One [`Governor`] stands before one upstream and all its endpoints. It is pure: time arrives as an argument,
+//! randomness is a seeded generator, and whoever owns the sockets carries out what it says. It knows nothing of
+//! WebSocket codes: it refuses with a reason and a time, and others decide how that is told.
+
+mod admission;
+mod balance;
+mod breaker;
+mod endpoint;
+mod fleet;
+mod gauge;
+mod governor;
+mod hint;
+mod limits;
+mod meter;
+mod pacer;
+mod queue;
+mod rng;
+mod snapshot;
+
+pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict};
+pub use governor::Governor;
+pub use limits::{Balance, Limits, Mode};
+pub use snapshot::{Admitted, Cap, EndpointSnapshot, Refused, Snapshot};
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    /// Where virtual time begins.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn base() -> Instant {
+        Instant::now()
+    }
+}

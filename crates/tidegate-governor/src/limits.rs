@@ -1,0 +1,47 @@
+//! What the operator allows. Everything here may change while sessions live.
+
+use std::time::Duration;
+
+/// What the operator allows, and how long clients wait for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Most sessions and handshakes in flight over all endpoints. `None`: unlimited.
+    pub max_sessions: Option<u32>,
+    /// Most sessions and handshakes in flight on one endpoint. `None`: unlimited (until learned).
+    pub max_sessions_per_server: Option<u32>,
+    /// Most handshakes in flight on one endpoint. `None`: measured.
+    pub max_handshakes_per_server: Option<u32>,
+    /// Most handshakes parked. Default 10,000.
+    pub max_waiting: u32,
+    /// Longest wait before the answer; each is drawn from 0.8 to 1.0 of it. Default 2.5 s.
+    pub queue_timeout: Duration,
+    /// The lowest hint a refused client is given. Default 1 s.
+    pub retry_after: Duration,
+    /// Most that the paced endings of one cause may take. Default 5 s; zero: not paced.
+    pub spread: Duration,
+    /// Whether refusals are carried out or only counted.
+    pub mode: Mode,
+}
+
+/// Whether the governor acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Refusals are carried out.
+    Enforce,
+    /// Everybody is admitted; refusals are only counted.
+    Observe,
+}
+
+/// How an endpoint is chosen among those that can take a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// The fewest sessions and handshakes in flight per weight. Default: sessions live for hours, so what was dealt
+    /// evenly does not stay even.
+    #[default]
+    LeastSessions,
+    /// The less loaded of two drawn by weight: nearly as even, and several proxies that do not know each other do not
+    /// all choose the same endpoint.
+    PowerOfTwo,
+    /// In turn, by weight, whatever each holds.
+    RoundRobin,
+}

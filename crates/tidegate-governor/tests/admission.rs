@@ -1,0 +1,299 @@
+//! What the governor promises its caller, one sentence at a time.
+
+use std::time::{Duration, Instant};
+
+use tidegate_governor::{
+    Ask, Balance, Cap, EndpointId, Event, Governor, Limits, Mode, Outcome, Parked, Permit, Reason, Refusal, Ticket,
+    Verdict,
+};
+
+const LATENCY: Duration = Duration::from_millis(20);
+const ESTABLISHED: Outcome = Outcome::Established { latency: LATENCY };
+
+fn limits() -> Limits {
+    Limits {
+        max_sessions: None,
+        max_sessions_per_server: None,
+        max_handshakes_per_server: None,
+        max_waiting: 10_000,
+        queue_timeout: ms(2500),
+        retry_after: ms(1000),
+        spread: ms(5000),
+        mode: Mode::Enforce,
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[allow(clippy::disallowed_methods)]
+fn base() -> Instant {
+    Instant::now()
+}
+
+fn start(limits: Limits, keys: &[&str]) -> (Governor, Vec<EndpointId>, Instant) {
+    let (mut governor, now) = (Governor::new(limits, 1), base());
+    let endpoints: Vec<_> = keys.iter().map(|&key| (key, 1)).collect();
+    let ids = governor.set_endpoints(&endpoints, Balance::LeastSessions, now);
+    (governor, ids, now)
+}
+
+fn admitted(verdict: Verdict) -> Permit {
+    match verdict {
+        Verdict::Admit(permit) => permit,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn parked(verdict: Verdict) -> (Ticket, Instant) {
+    match verdict {
+        Verdict::Wait(ticket, deadline) => (ticket, deadline),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(verdict: Verdict) -> Refusal {
+    match verdict {
+        Verdict::Refuse(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ask(governor: &mut Governor, now: Instant) -> Verdict {
+    governor.admit(Ask::default(), now)
+}
+
+/// One handshake with this outcome, over at once.
+fn handshake(governor: &mut Governor, outcome: Outcome, now: Instant) -> EndpointId {
+    let mut permit = admitted(ask(governor, now));
+    let endpoint = permit.endpoint;
+    governor.observe(&mut permit, outcome, now);
+    governor.release(permit, now);
+    endpoint
+}
+
+/// Waits out the next event.
+fn next_event(governor: &mut Governor) -> (Event, Instant) {
+    for _ in 0..100 {
+        let at = governor.poll_timeout().expect("somebody is parked");
+        if let Some(event) = governor.poll_event(at) {
+            return (event, at);
+        }
+    }
+    panic!("timers fire and nothing happens");
+}
+
+#[test]
+fn declared_limits_hold_and_name_their_reason() {
+    for (limits, keys, room, reason) in [
+        (Limits { max_sessions: Some(3), ..limits() }, &["a", "b"][..], 3, Reason::Overload),
+        (Limits { max_sessions_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::UpstreamFull),
+        (Limits { max_handshakes_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::Overload),
+        (limits(), &["a"], 4096, Reason::Overload),
+        (limits(), &[], 0, Reason::NoUpstream),
+    ] {
+        let (mut governor, _, now) = start(limits, keys);
+        let permits: Vec<_> = (0..room).map(|_| admitted(ask(&mut governor, now))).collect();
+        let (ticket, deadline) = parked(ask(&mut governor, now));
+        assert!((now + ms(2000)..=now + ms(2500)).contains(&deadline));
+        assert_eq!(governor.poll_event(now).map(|e| e.ticket), None);
+        assert_eq!(governor.poll_timeout(), Some(deadline));
+        let (event, at) = next_event(&mut governor);
+        assert_eq!((event.ticket, at), (ticket, deadline));
+        assert!(matches!(event.verdict, Parked::Refuse(Refusal { reason: r, retry_after: 1 }) if r == reason));
+        assert_eq!(governor.poll_timeout(), None);
+        permits.into_iter().for_each(|permit| governor.release(permit, now));
+        assert_eq!(governor.snapshot(now).live, 0);
+    }
+}
+
+#[test]
+fn sessions_do_not_count_as_handshakes() {
+    let (mut governor, ids, now) = start(Limits { max_handshakes_per_server: Some(1), ..limits() }, &["a"]);
+    for held in 1..=50 {
+        let mut permit = admitted(ask(&mut governor, now));
+        governor.observe(&mut permit, ESTABLISHED, now);
+        let a = &governor.snapshot(now).endpoints[0];
+        assert_eq!((a.id, a.sessions, a.handshakes, a.max_handshakes), (ids[0], held, 0, Cap::Declared(1)));
+    }
+}
+
+#[test]
+fn a_failed_handshake_counts_until_its_permit_comes_back() {
+    let (mut governor, _, now) = start(Limits { max_handshakes_per_server: Some(1), ..limits() }, &["a"]);
+    let mut permit = admitted(ask(&mut governor, now));
+    governor.observe(&mut permit, Outcome::Cancelled, now);
+    let (ticket, _) = parked(ask(&mut governor, now));
+    assert!(governor.poll_event(now).is_none());
+    governor.release(permit, now);
+    assert_eq!(governor.poll_event(now).map(|e| e.ticket), Some(ticket));
+}
+
+#[test]
+fn in_peace_first_come_first_served_and_nobody_overtakes() {
+    let (mut governor, _, now) = start(Limits { max_sessions: Some(1), ..limits() }, &["a"]);
+    let mut permit = admitted(ask(&mut governor, now));
+    let tickets: Vec<_> = (0..5).map(|_| parked(ask(&mut governor, now)).0).collect();
+    governor.cancel(tickets[2], now);
+    for expected in [0, 1, 3, 4] {
+        governor.release(permit, now);
+        if expected == 1 {
+            parked(ask(&mut governor, now));
+        }
+        let event = governor.poll_event(now).unwrap();
+        assert_eq!(event.ticket, tickets[expected]);
+        assert!(governor.poll_event(now).is_none());
+        permit = match event.verdict {
+            Parked::Admit(permit) => permit,
+            Parked::Refuse(refusal) => panic!("{refusal:?}"),
+        };
+    }
+    let snapshot = governor.snapshot(now);
+    assert_eq!((snapshot.cancelled, snapshot.admitted.direct, snapshot.admitted.parked), (1, 1, 4));
+    governor.release(permit, now);
+}
+
+#[test]
+fn past_max_waiting_the_answer_comes_at_once() {
+    let (mut governor, _, now) = start(Limits { max_sessions: Some(0), max_waiting: 2, ..limits() }, &["a"]);
+    parked(ask(&mut governor, now));
+    parked(ask(&mut governor, now));
+    assert_eq!(refused(ask(&mut governor, now)).reason, Reason::QueueFull);
+    assert_eq!(governor.snapshot(now).refused.queue_full, 1);
+}
+
+#[test]
+fn a_client_that_asks_again_waits_once_in_all() {
+    let (mut governor, _, now) = start(Limits { max_sessions: Some(0), ..limits() }, &["a"]);
+    let again = |deadline| Ask { tried: &[], deadline: Some(deadline) };
+    assert_eq!(parked(governor.admit(again(now + ms(700)), now)).1, now + ms(700));
+    assert_eq!(parked(governor.admit(again(now + ms(9000)), now)).1, now + ms(2500), "never longer");
+    assert_eq!(refused(governor.admit(again(now), now)).reason, Reason::Overload);
+}
+
+#[test]
+fn a_refused_connection_sends_the_client_to_the_next_endpoint() {
+    let (mut governor, _, now) = start(limits(), &["a", "b"]);
+    let first = handshake(&mut governor, Outcome::ConnectFailed, now);
+    let tried = [first];
+    let permit = admitted(governor.admit(Ask { tried: &tried, deadline: None }, now));
+    assert_ne!(permit.endpoint, first);
+    governor.release(permit, now);
+}
+
+#[test]
+fn a_restarting_backend_is_found_again_within_the_wait() {
+    let (mut governor, ids, t0) = start(limits(), &["a"]);
+    let back_at = t0 + ms(1200);
+    assert_eq!(handshake(&mut governor, Outcome::ConnectFailed, t0), ids[0]);
+    let (mut dials, mut deadline) = (1, None);
+    let mut now = t0;
+    loop {
+        let ask = Ask { tried: &ids, deadline };
+        deadline = Some(parked(governor.admit(ask, now)).1);
+        let (event, at) = next_event(&mut governor);
+        now = at;
+        dials += 1;
+        let Parked::Admit(mut permit) = event.verdict else { panic!("refused at {:?}", now - t0) };
+        let up = now >= back_at;
+        governor.observe(&mut permit, if up { ESTABLISHED } else { Outcome::ConnectFailed }, now);
+        governor.release(permit, now);
+        if up {
+            break;
+        }
+    }
+    assert!(now - t0 <= ms(1600) && dials <= 6, "{:?}, {dials} dials", now - t0);
+}
+
+#[test]
+fn an_endpoint_that_asks_for_rest_gets_it_and_the_hint_says_so() {
+    let (mut governor, _, now) = start(limits(), &["a"]);
+    handshake(&mut governor, Outcome::Overloaded { retry_after: Some(ms(20_000)) }, now);
+    parked(ask(&mut governor, now));
+    let (event, at) = next_event(&mut governor);
+    let Parked::Refuse(refusal) = event.verdict else { panic!("dialled while it rests") };
+    assert_eq!(refusal.reason, Reason::UpstreamOverloaded);
+    assert!((15..=22).contains(&refusal.retry_after), "{refusal:?}");
+    assert!(governor.hint(at) >= 15);
+    let a = &governor.snapshot(at).endpoints[0];
+    assert_eq!(a.max_handshakes, Cap::Measured(4));
+    let until = a.cooling_until.unwrap() - now;
+    assert!((ms(18_000)..=ms(22_000)).contains(&until));
+    let permit = admitted(ask(&mut governor, now + ms(22_000)));
+    governor.release(permit, now + ms(22_000));
+}
+
+#[test]
+fn another_endpoint_takes_over_from_one_that_asks_for_rest() {
+    let (mut governor, _, now) = start(limits(), &["a", "b"]);
+    let resting = handshake(&mut governor, Outcome::Overloaded { retry_after: None }, now);
+    for _ in 0..10 {
+        assert_ne!(handshake(&mut governor, ESTABLISHED, now), resting);
+    }
+    assert_eq!(governor.hint(now), 1, "the upstream as a whole asked for nothing");
+}
+
+#[test]
+fn an_idle_governor_hints_what_the_operator_set() {
+    let (mut governor, _, now) = start(Limits { retry_after: ms(7000), ..limits() }, &["a"]);
+    assert_eq!(governor.hint(now), 7);
+}
+
+#[test]
+fn observing_admits_everybody_and_counts() {
+    let mut limits = Limits { max_sessions: Some(1), max_waiting: 0, mode: Mode::Observe, ..limits() };
+    limits.queue_timeout = Duration::ZERO;
+    let (mut governor, ids, now) = start(limits, &["a"]);
+    let permits: Vec<_> = (0..10).map(|_| admitted(ask(&mut governor, now))).collect();
+    let snapshot = governor.snapshot(now);
+    assert_eq!((snapshot.refused.overload, snapshot.admitted.observed, snapshot.live), (9, 9, 10));
+    refused(governor.admit(Ask { tried: &ids, deadline: None }, now));
+    permits.into_iter().for_each(|permit| governor.release(permit, now));
+}
+
+#[test]
+fn a_higher_limit_lets_the_parked_in() {
+    let (mut governor, _, now) = start(Limits { max_sessions: Some(0), ..limits() }, &["a"]);
+    let (ticket, _) = parked(ask(&mut governor, now));
+    governor.set_limits(limits(), now);
+    let event = governor.poll_event(now).unwrap();
+    assert_eq!(event.ticket, ticket);
+    assert!(matches!(event.verdict, Parked::Admit(_)));
+}
+
+#[test]
+fn an_endpoint_that_stays_keeps_its_counts_and_one_that_goes_is_counted_down() {
+    let (mut governor, ids, now) = start(limits(), &["a", "b"]);
+    let permits: Vec<_> = (0..4).map(|_| admitted(ask(&mut governor, now))).collect();
+    let kept = governor.set_endpoints(&[("c", 1), ("b", 1)], Balance::RoundRobin, now);
+    assert_eq!(kept[1], ids[1]);
+    assert_ne!(kept[0], ids[0]);
+    let held: Vec<_> =
+        governor.snapshot(now).endpoints.iter().map(|e| (e.key.clone(), e.weight, e.handshakes)).collect();
+    assert_eq!(held, [("a".into(), 0, 2), ("b".into(), 1, 2), ("c".into(), 1, 0)]);
+    assert_ne!(handshake(&mut governor, ESTABLISHED, now), ids[0]);
+    permits.into_iter().for_each(|permit| governor.release(permit, now));
+    assert!(governor.snapshot(now).endpoints.iter().all(|e| e.key != "a"));
+}
+
+#[test]
+fn a_dying_endpoint_lets_its_sessions_go_one_after_the_other() {
+    let (mut governor, ids, now) = start(limits(), &["a"]);
+    let mut permits: Vec<_> = (0..10).map(|_| admitted(ask(&mut governor, now))).collect();
+    permits.iter_mut().for_each(|permit| governor.observe(permit, ESTABLISHED, now));
+    for (i, permit) in permits.into_iter().enumerate() {
+        assert_eq!(governor.pace(ids[0], now), ms(500) * i as u32);
+        governor.release(permit, now);
+    }
+}
+
+#[test]
+fn the_longest_spans_do_not_overflow() {
+    let forever = Duration::MAX;
+    let limits = Limits { max_sessions: Some(0), queue_timeout: forever, retry_after: forever, ..limits() };
+    let (mut governor, ids, now) = start(Limits { spread: forever, ..limits }, &["a"]);
+    parked(ask(&mut governor, now));
+    assert_eq!(governor.hint(now), u32::MAX);
+    assert_eq!(governor.pace(ids[0], now), Duration::ZERO);
+}

@@ -1,0 +1,167 @@
+//! Listening sockets: bind, accept, and what to do when the kernel has no more descriptors.
+
+use std::{
+    fs::File,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixListener,
+    },
+    path::Path,
+    time::Duration,
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketFlags, acceptfrom_with},
+};
+use socket2::{Domain, Protocol, Socket, Type};
+use tidegate_config::Address;
+use tokio::io::unix::AsyncFd;
+
+/// Connections that the kernel keeps for us; it takes the least of this and `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests after a failure that is not one connection's own.
+const REST: Duration = Duration::from_millis(100);
+
+/// A bound socket.
+pub(crate) struct Listening {
+    socket: OwnedFd,
+    /// Where it really listens: with the port that the kernel chose where none was given.
+    pub(crate) address: Address,
+}
+
+/// A new connection.
+pub(crate) struct Accepted {
+    pub(crate) socket: OwnedFd,
+    /// `None`: a unix socket.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// A failure to accept, as the metric `kind` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptError {
+    /// No descriptor or no memory is left.
+    Exhausted,
+    /// The client was faster.
+    Aborted,
+    Other,
+}
+
+impl AcceptError {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Exhausted => "emfile",
+            Self::Aborted => "aborted",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Listening {
+    /// Binds and listens. A unix socket that nobody serves any more is replaced.
+    ///
+    /// # Errors
+    /// The address is taken or not ours; the error names it.
+    pub(crate) fn bind(address: &Address) -> io::Result<Self> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
+        match address {
+            Address::Tcp(tcp) => bind_tcp(*tcp).map_err(named),
+            Address::Unix(path) => bind_unix(path).map_err(named),
+        }
+    }
+
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, address: self.address.clone() })
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it: one system call less a connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let address = Address::Tcp(listener.local_addr()?);
+    Ok(Listening { socket: listener.into(), address })
+}
+
+fn bind_unix(path: &Path) -> io::Result<Listening> {
+    if path.exists() {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(Listening { socket: listener.into(), address: Address::Unix(path.to_owned()) })
+}
+
+/// Accepts, one connection after the other.
+pub(crate) struct Acceptor {
+    socket: AsyncFd<OwnedFd>,
+    /// Given up for a moment when no descriptor is left, so that a client gets an answer instead of silence.
+    spare: Option<File>,
+}
+
+impl Acceptor {
+    /// # Errors
+    /// The runtime has no reactor, or the kernel no room in it.
+    pub(crate) fn new(listening: Listening) -> io::Result<Self> {
+        // Deprecated because a type might give out another descriptor later: an OwnedFd cannot.
+        #[allow(deprecated, reason = "sound for an OwnedFd, and its successor is unsafe")]
+        let socket = AsyncFd::new(listening.socket)?;
+        Ok(Self { socket, spare: File::open("/dev/null").ok() })
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// One that failed; the next call may succeed, after a rest where the cause will last.
+    pub(crate) async fn next(&mut self) -> Result<Accepted, AcceptError> {
+        loop {
+            let mut ready = self.socket.readable().await.map_err(|_| AcceptError::Other)?;
+            let error = match accept(self.socket.get_ref()) {
+                Ok(accepted) => return Ok(accepted),
+                Err(error) => error,
+            };
+            match error {
+                Errno::AGAIN => ready.clear_ready(),
+                Errno::INTR => {}
+                Errno::CONNABORTED | Errno::PROTO | Errno::PERM => return Err(AcceptError::Aborted),
+                Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                    drop(ready);
+                    self.turn_away();
+                    tokio::time::sleep(REST).await;
+                    return Err(AcceptError::Exhausted);
+                }
+                _ => {
+                    drop(ready);
+                    tokio::time::sleep(REST).await;
+                    return Err(AcceptError::Other);
+                }
+            }
+        }
+    }
+
+    /// With the spare descriptor, tells one client 503 and that it may come back. Best effort.
+    fn turn_away(&mut self) {
+        self.spare = None;
+        if let Ok(accepted) = accept(self.socket.get_ref()) {
+            const BUSY: &[u8] =
+                b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = rustix::io::write(&accepted.socket, BUSY);
+        }
+        self.spare = File::open("/dev/null").ok();
+    }
+}
+
+fn accept(socket: &OwnedFd) -> Result<Accepted, Errno> {
+    let (socket, peer) = acceptfrom_with(socket.as_fd(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.filter(|peer| matches!(peer.address_family(), AddressFamily::INET | AddressFamily::INET6));
+    Ok(Accepted { socket, peer: peer.and_then(|peer| SocketAddr::try_from(peer).ok()) })
+}

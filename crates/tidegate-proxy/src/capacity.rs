@@ -1,0 +1,263 @@
+//! The governor with its clock, its lock and its timer: who may dial an upstream, and who waits.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tidegate_config::{Balance, ServerAddress, Upstream};
+use tidegate_governor::{
+    Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict,
+};
+use tidegate_session::Hold;
+use tokio::sync::{Notify, oneshot};
+
+use crate::clock;
+
+/// One upstream's governor. Lives as long as its upstream is configured, across reloads; locked for handshakes and
+/// endings, never for a message.
+pub(crate) struct Capacity {
+    inner: Mutex<Inner>,
+    /// The governor's next deadline came closer.
+    sooner: Notify,
+}
+
+struct Inner {
+    governor: Governor,
+    endpoints: HashMap<EndpointId, Arc<ServerAddress>>,
+    configured: Vec<EndpointId>,
+    waiting: HashMap<Ticket, oneshot::Sender<Parked>>,
+    armed: Option<Instant>,
+}
+
+/// A place with an endpoint: for a handshake, then for its session. It comes back when this is dropped.
+pub(crate) struct Slot {
+    capacity: Arc<Capacity>,
+    permit: Option<Permit>,
+    address: Arc<ServerAddress>,
+    dialled: Instant,
+}
+
+/// One client's way in: what it has tried, and how long it may wait in all.
+pub(crate) struct Admission {
+    capacity: Arc<Capacity>,
+    tried: Vec<EndpointId>,
+    deadline: Option<Instant>,
+}
+
+impl Capacity {
+    /// The governor of this upstream, as configured.
+    pub(crate) fn new(upstream: &Upstream) -> Arc<Self> {
+        let seed = u64::from(crate::random()) << 32 | u64::from(crate::random());
+        let governor = Governor::new(upstream.capacity.clone(), seed);
+        let inner =
+            Inner { governor, endpoints: HashMap::new(), configured: Vec::new(), waiting: HashMap::new(), armed: None };
+        let capacity = Arc::new(Self { inner: Mutex::new(inner), sooner: Notify::new() });
+        capacity.configure(upstream);
+        capacity
+    }
+
+    /// A reload: new limits, new endpoints; what stays keeps its counts.
+    pub(crate) fn configure(&self, upstream: &Upstream) {
+        let now = clock::now();
+        let mut inner = self.lock();
+        let keys: Vec<String> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
+        let endpoints: Vec<(&str, u32)> =
+            keys.iter().zip(&upstream.servers).map(|(key, server)| (key.as_str(), server.weight)).collect();
+        let balance = match upstream.balance {
+            Balance::LeastSessions => tidegate_governor::Balance::LeastSessions,
+            Balance::PowerOfTwo => tidegate_governor::Balance::PowerOfTwo,
+            Balance::RoundRobin => tidegate_governor::Balance::RoundRobin,
+        };
+        inner.governor.set_limits(upstream.capacity.clone(), now);
+        let ids = inner.governor.set_endpoints(&endpoints, balance, now);
+        for (id, server) in ids.iter().zip(&upstream.servers) {
+            inner.endpoints.insert(*id, Arc::new(server.address.clone()));
+        }
+        inner.configured = ids;
+        self.settle(&mut inner, now);
+    }
+
+    /// Answers parked clients when their time comes. Runs until it is dropped.
+    pub(crate) async fn keep_time(self: Arc<Self>) {
+        loop {
+            let next = self.lock().armed;
+            let due = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => self.settle(&mut self.lock(), clock::now()),
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.lock().governor.snapshot(clock::now())
+    }
+
+    /// Hands out what the governor decided, and sees when it will next have something to say.
+    fn settle(&self, inner: &mut Inner, now: Instant) {
+        while let Some(Event { ticket, verdict }) = inner.governor.poll_event(now) {
+            let unheard = match inner.waiting.remove(&ticket) {
+                Some(client) => client.send(verdict).err(),
+                None => Some(verdict),
+            };
+            if let Some(Parked::Admit(permit)) = unheard {
+                // Its client left at this very moment.
+                inner.governor.release(permit, now);
+            }
+        }
+        let next = inner.governor.poll_timeout();
+        let sooner = next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed || armed <= now));
+        inner.armed = next;
+        if sooner {
+            self.sooner.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission {
+    /// `patient`: the client may be parked.
+    pub(crate) fn new(capacity: Arc<Capacity>, patient: bool) -> Self {
+        let deadline = (!patient).then(clock::now);
+        Self { capacity, tried: Vec::new(), deadline }
+    }
+
+    /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
+    ///
+    /// # Errors
+    /// There is none for this client, and when it may come back.
+    pub(crate) async fn next(&mut self) -> Result<Slot, Refusal> {
+        let mut place = {
+            let now = clock::now();
+            let mut inner = self.capacity.lock();
+            let ask = Ask { tried: &self.tried, deadline: self.deadline };
+            let (ticket, until) = match inner.governor.admit(ask, now) {
+                Verdict::Admit(permit) => {
+                    self.capacity.settle(&mut inner, now);
+                    return Ok(self.slot(&inner, permit, now));
+                }
+                Verdict::Refuse(refusal) => {
+                    self.capacity.settle(&mut inner, now);
+                    return Err(refusal);
+                }
+                Verdict::Wait(ticket, until) => (ticket, until),
+            };
+            self.deadline = Some(until);
+            let (tell, answer) = oneshot::channel();
+            inner.waiting.insert(ticket, tell);
+            self.capacity.settle(&mut inner, now);
+            Place { capacity: self.capacity.clone(), ticket, answer }
+        };
+        match (&mut place.answer).await {
+            Ok(Parked::Admit(permit)) => Ok(self.slot(&self.capacity.lock(), permit, clock::now())),
+            Ok(Parked::Refuse(refusal)) => Err(refusal),
+            // The upstream is no longer configured.
+            Err(_) => Err(Refusal { reason: Reason::NoUpstream, retry_after: 1 }),
+        }
+    }
+
+    /// The endpoint of this slot could not take the client: another may.
+    pub(crate) fn failed(&mut self, mut slot: Slot, outcome: Outcome) {
+        if let Some(permit) = &slot.permit {
+            self.tried.push(permit.endpoint);
+        }
+        slot.observe(outcome);
+    }
+
+    /// Whether every endpoint has been tried.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        let inner = self.capacity.lock();
+        inner.configured.iter().all(|id| self.tried.contains(id))
+    }
+
+    /// Holds a client that no endpoint will take to the end of its wait: the wait is the pace.
+    pub(crate) async fn wait_out(&mut self, queue_timeout: Duration, floor: u32) -> Refusal {
+        let now = clock::now();
+        let until = self.deadline.unwrap_or(now + queue_timeout);
+        tokio::time::sleep_until(until.into()).await;
+        let hint = self.capacity.lock().governor.hint(clock::now());
+        Refusal { reason: Reason::UpstreamOverloaded, retry_after: hint.max(floor) }
+    }
+
+    fn slot(&self, inner: &Inner, permit: Permit, now: Instant) -> Slot {
+        let address = inner.endpoints[&permit.endpoint].clone();
+        Slot { capacity: self.capacity.clone(), permit: Some(permit), address, dialled: now }
+    }
+}
+
+/// A place in the queue, given up when its client leaves.
+struct Place {
+    capacity: Arc<Capacity>,
+    ticket: Ticket,
+    answer: oneshot::Receiver<Parked>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let now = clock::now();
+        let mut inner = self.capacity.lock();
+        if inner.waiting.remove(&self.ticket).is_some() {
+            inner.governor.cancel(self.ticket, now);
+        } else if let Ok(Parked::Admit(permit)) = self.answer.try_recv() {
+            // It was let in at the very moment it left.
+            inner.governor.release(permit, now);
+        }
+        self.capacity.settle(&mut inner, now);
+    }
+}
+
+impl Slot {
+    pub(crate) fn address(&self) -> &Arc<ServerAddress> {
+        &self.address
+    }
+
+    /// The handshake succeeded: the place is a session's now.
+    pub(crate) fn established(&mut self) -> Duration {
+        let latency = clock::now().saturating_duration_since(self.dialled);
+        self.observe(Outcome::Established { latency });
+        latency
+    }
+
+    /// The handshake did not succeed.
+    pub(crate) fn observe(&mut self, outcome: Outcome) {
+        let now = clock::now();
+        let mut inner = self.capacity.lock();
+        if let Some(permit) = &mut self.permit {
+            inner.governor.observe(permit, outcome, now);
+        }
+        self.capacity.settle(&mut inner, now);
+    }
+
+    /// How long a client is held whose upstream was lost, and when it may come back.
+    pub(crate) fn pace(&self, now: Instant) -> Hold {
+        let mut inner = self.capacity.lock();
+        let Some(permit) = &self.permit else { return Hold { delay: Duration::ZERO, retry_after: 1 } };
+        let delay = inner.governor.pace(permit.endpoint, now);
+        Hold { delay, retry_after: inner.governor.hint(now) }
+    }
+
+    /// When a client may come back, in seconds.
+    pub(crate) fn hint(&self, now: Instant) -> u32 {
+        self.capacity.lock().governor.hint(now)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        let now = clock::now();
+        let mut inner = self.capacity.lock();
+        inner.governor.release(permit, now);
+        self.capacity.settle(&mut inner, now);
+    }
+}

@@ -1,0 +1,102 @@
+//! Counters of the hot path: each worker has its own, a scrape adds them up. Adding is a load and a store, never a
+//! locked instruction, and no cache line is shared between workers.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use prometheus::{
+    Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+use tidegate_session::Side;
+use tidegate_wire::Tally;
+
+/// One route's traffic through one worker.
+#[derive(Debug)]
+pub(crate) struct RouteCounters {
+    route: String,
+    up: Direction,
+    down: Direction,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Direction {
+    frames: [AtomicU64; OPCODES.len()],
+    bytes: AtomicU64,
+}
+
+const OPCODES: [&str; 6] = ["text", "binary", "continuation", "ping", "pong", "close"];
+
+impl RouteCounters {
+    /// Adds what `from` sent. Only the worker that owns these counters may call it.
+    #[inline]
+    pub(crate) fn add(&self, from: Side, tally: &Tally) {
+        let direction = match from {
+            Side::Client => &self.up,
+            Side::Upstream => &self.down,
+        };
+        let frames = [tally.text, tally.binary, tally.continuation, tally.ping, tally.pong, tally.close];
+        for (counter, more) in direction.frames.iter().zip(frames) {
+            if more > 0 {
+                bump(counter, more);
+            }
+        }
+        bump(&direction.bytes, tally.bytes);
+    }
+}
+
+fn bump(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed) + more, Relaxed);
+}
+
+/// The counters of all workers.
+#[derive(Clone, Default)]
+pub(crate) struct HotCounters {
+    all: Arc<Mutex<Vec<Arc<RouteCounters>>>>,
+}
+
+impl HotCounters {
+    /// Name, help and labels of what is collected here.
+    pub(crate) const REFERENCE: [(&'static str, &'static str, &'static [&'static str]); 2] = [
+        ("frames_total", "Frames taken in, live.", &["route", "direction", "opcode"]),
+        (
+            "payload_bytes_total",
+            "Payload bytes of data frames, live; compressed ones as they came.",
+            &["route", "direction"],
+        ),
+    ];
+
+    /// New counters for one worker.
+    pub(crate) fn for_route(&self, route: &str) -> Arc<RouteCounters> {
+        let counters =
+            Arc::new(RouteCounters { route: route.to_owned(), up: Direction::default(), down: Direction::default() });
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(counters.clone());
+        counters
+    }
+}
+
+impl Collector for HotCounters {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let [frames, bytes] = Self::REFERENCE.map(|(name, help, labels)| {
+            prometheus::IntCounterVec::new(Opts::new(format!("tidegate_{name}"), help), labels)
+        });
+        let (Ok(frames), Ok(bytes)) = (frames, bytes) else { return Vec::new() };
+        for counters in self.all.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for (direction, name) in [(&counters.up, "client_to_upstream"), (&counters.down, "upstream_to_client")] {
+                for (count, opcode) in direction.frames.iter().zip(OPCODES) {
+                    frames.with_label_values(&[&counters.route, name, opcode]).inc_by(count.load(Relaxed));
+                }
+                bytes.with_label_values(&[&counters.route, name]).inc_by(direction.bytes.load(Relaxed));
+            }
+        }
+        [frames.collect(), bytes.collect()].concat()
+    }
+}

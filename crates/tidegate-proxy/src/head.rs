@@ -1,0 +1,133 @@
+//! The request head that goes upstream.
+//!
+//! Written by hand because the field names of `Sec-WebSocket-*` must have the RFC's spelling, which some servers
+//! insist on and hyper's client cannot produce. Names and values were checked by the `http` crate.
+
+use http::{HeaderName, header, request::Parts};
+
+use crate::{request::Upgrade, upstream::strip_hop_by_hop};
+
+/// What tidegate knows of the client itself.
+pub(crate) struct Client<'a> {
+    /// Its address, without port; empty for a unix socket.
+    pub(crate) ip: &'a str,
+    /// It came over TLS.
+    pub(crate) tls: bool,
+    /// What it called us.
+    pub(crate) host: &'a str,
+}
+
+/// The head, and one word for each header field that does not go upstream as it came.
+pub(crate) fn write(mut request: Parts, upgrade: &Upgrade, client: &Client<'_>) -> (Vec<u8>, Vec<&'static str>) {
+    let mut sanitized = Vec::new();
+    let nominated = crate::request::list(&request.headers, header::CONNECTION)
+        .any(|name| !name.eq_ignore_ascii_case("upgrade") && !name.eq_ignore_ascii_case("keep-alive"));
+    if nominated {
+        sanitized.push("nominated");
+    }
+    strip_hop_by_hop(&mut request.headers);
+
+    let mut out = Vec::with_capacity(512);
+    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
+    for part in ["GET ", target, " HTTP/1.1\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    field(&mut out, "Host", client.host.as_bytes());
+    field(&mut out, "Upgrade", b"websocket");
+    field(&mut out, "Connection", b"Upgrade");
+    field(&mut out, "Sec-WebSocket-Version", b"13");
+    field(&mut out, "Sec-WebSocket-Key", upgrade.key.as_bytes());
+    if !upgrade.protocols.is_empty() {
+        field(&mut out, "Sec-WebSocket-Protocol", upgrade.protocols.join(", ").as_bytes());
+    }
+    if let Some(deflate) = &upgrade.deflate {
+        field(&mut out, "Sec-WebSocket-Extensions", deflate.as_bytes());
+    }
+    field(&mut out, "X-Forwarded-For", client.ip.as_bytes());
+    field(&mut out, "X-Forwarded-Proto", if client.tls { b"https" } else { b"http" });
+    field(&mut out, "X-Forwarded-Host", client.host.as_bytes());
+    for (name, value) in &request.headers {
+        if is_written_above(name) {
+            continue;
+        }
+        let text = name.as_str();
+        if text.contains('_') {
+            sanitized.push("underscore");
+        } else if text == "forwarded" || text.starts_with("x-forwarded-") {
+            sanitized.push("untrusted_forwarded");
+        } else {
+            field(&mut out, &title_case(text), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    (out, sanitized)
+}
+
+fn is_written_above(name: &HeaderName) -> bool {
+    [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::SEC_WEBSOCKET_VERSION,
+        header::SEC_WEBSOCKET_KEY,
+        header::SEC_WEBSOCKET_PROTOCOL,
+        header::SEC_WEBSOCKET_EXTENSIONS,
+        header::SEC_WEBSOCKET_ACCEPT,
+    ]
+    .contains(name)
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// `user-agent` as `User-Agent`.
+fn title_case(name: &str) -> String {
+    let mut start = true;
+    name.chars()
+        .map(|c| {
+            let cased = if start { c.to_ascii_uppercase() } else { c };
+            start = c == '-';
+            cased
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_is_ours_where_it_must_be() {
+        let request = http::Request::builder()
+            .uri("/ws?room=1")
+            .header("connection", "upgrade, x-internal")
+            .header("x-internal", "secret")
+            .header("upgrade", "websocket")
+            .header("x_forwarded_for", "6.6.6.6")
+            .header("x-forwarded-for", "6.6.6.6")
+            .header("forwarded", "for=6.6.6.6")
+            .header("user-agent", "test")
+            .header("cookie", "a=b")
+            .body(())
+            .unwrap();
+        let upgrade = Upgrade {
+            key: http::HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+            protocols: vec!["a".into(), "b".into()],
+            deflate: Some("permessage-deflate".into()),
+        };
+        let client = Client { ip: "192.0.2.1", tls: true, host: "example.com" };
+        let (head, mut sanitized) = write(request.into_parts().0, &upgrade, &client);
+        sanitized.sort_unstable();
+        assert_eq!(sanitized, ["nominated", "underscore", "untrusted_forwarded", "untrusted_forwarded"]);
+        assert_eq!(
+            String::from_utf8(head).unwrap(),
+            "GET /ws?room=1 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\
+             X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: example.com\r\n\
+             User-Agent: test\r\nCookie: a=b\r\n\r\n"
+        );
+    }
+}

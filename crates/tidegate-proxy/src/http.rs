@@ -1,0 +1,393 @@
+//! A client's connection before it is a WebSocket: hyper reads its head, here it is decided what becomes of it.
+
+use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tidegate_config::{OnOverload, Route};
+use tidegate_governor::{Outcome, Reason, Refusal};
+use tidegate_session::Refused;
+
+use crate::{
+    capacity::{Admission, Slot},
+    clock, head,
+    request::{self, Rejection, Upgrade},
+    session::{Facts, Opening},
+    shared::Target,
+    stream::Stream,
+    upstream::{self, Accepted, Answer, Dial, Failure},
+    worker::{CLIENT_HANDSHAKE_TIMEOUT, Listener, Load, Worker},
+};
+
+/// Longest request head, in bytes, and most fields in it: more gets 431.
+const MAX_HEAD: usize = 16 << 10;
+const MAX_HEADERS: usize = 100;
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) load: Rc<Load>,
+}
+
+impl Client {
+    pub(crate) fn ip(&self) -> String {
+        self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default()
+    }
+}
+
+type Reply = Response<Full<Bytes>>;
+
+/// How an opening handshake was answered, for the metrics.
+struct Answered {
+    reply: Reply,
+    result: &'static str,
+    reason: &'static str,
+}
+
+/// Serves one connection until it is over or has become a WebSocket.
+pub(crate) async fn serve(client: Client, stream: Stream) {
+    let service = service_fn(|request| answer(client.clone(), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CLIENT_HANDSHAKE_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let Err(error) = connection.await else { return };
+    // hyper has answered these itself; other errors are clients that went away.
+    let (reason, status) = match () {
+        () if error.is_parse_too_large() => ("headers_too_large", "431"),
+        () if error.is_parse() => ("malformed", "400"),
+        () if error.is_timeout() => ("header_timeout", "none"),
+        () => return,
+    };
+    let metrics = &client.worker.shared.metrics;
+    metrics.handshakes.with_label_values(&[&client.listener.name, "_none", "rejected", reason, status]).inc();
+    if reason == "headers_too_large" {
+        metrics.limit_hits.with_label_values(&["header_size", "reject"]).inc();
+    }
+}
+
+async fn answer(client: Client, mut request: Request<Incoming>) -> Result<Reply, Infallible> {
+    let started = clock::now();
+    let config = client.worker.shared.live.load();
+    let checked = check(&client, &config.config, &request);
+    let (route, host, upgrade) = match checked {
+        Ok(checked) => checked,
+        Err((route, rejection)) => {
+            let name = route.as_ref().map_or("_none", |route| route.name.as_str());
+            return Ok(client.count(name, rejection.into()));
+        }
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    let facts = Facts {
+        client: client.clone(),
+        id: crate::random(),
+        generation: config.number,
+        started,
+        host,
+        path: redacted(&parts.uri),
+        route: route.clone(),
+    };
+    drop(config);
+    let opening = Opening { facts, upgraded };
+    let answered = open(opening, parts, upgrade).await;
+    client.worker.shared.metrics.handshake_duration.with_label_values(&[&route.name]).observe(since(started));
+    Ok(client.count(&route.name, answered))
+}
+
+type Checked = (Arc<Route>, String, Upgrade);
+
+/// Everything that can be said of a request before an upstream is asked.
+fn check(
+    client: &Client,
+    config: &tidegate_config::Config,
+    request: &Request<Incoming>,
+) -> Result<Checked, (Option<Arc<Route>>, Rejection)> {
+    let unrouted = |rejection| (None, rejection);
+    if client.worker.shared.draining().is_some() {
+        return Err(unrouted(DRAINING));
+    }
+    let host = request::host(request).map_err(unrouted)?;
+    request::check_path(request.uri().path()).map_err(unrouted)?;
+    let offered = request::list(request.headers(), header::SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
+    let route = config.route(&host, request.uri().path(), offered.iter().copied()).ok_or(unrouted(NO_ROUTE))?;
+    let routed = |rejection| (Some(route.clone()), rejection);
+    if !request::asks_for_websocket(request.headers()) {
+        return Err(routed(NOT_WEBSOCKET));
+    }
+    let upgrade = request::upgrade(request).map_err(routed)?;
+    if !origin_allowed(route, request.headers()) {
+        return Err(routed(ORIGIN));
+    }
+    Ok((route.clone(), host, upgrade))
+}
+
+const DRAINING: Rejection = Rejection::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "draining",
+    "this server stops; another, or it again, will be there",
+);
+const NO_ROUTE: Rejection = Rejection::new(StatusCode::NOT_FOUND, "no_route", "no such route");
+const NOT_WEBSOCKET: Rejection =
+    Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_token", "this is a WebSocket endpoint");
+const ORIGIN: Rejection = Rejection::new(StatusCode::FORBIDDEN, "origin", "origin not allowed");
+
+/// Exact comparison with the list, never a suffix match. A missing Origin is no browser's: allowed only where no
+/// list stands.
+fn origin_allowed(route: &Route, headers: &http::HeaderMap) -> bool {
+    if route.origins.is_empty() {
+        return true;
+    }
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    match (origins.next().and_then(|origin| origin.to_str().ok()), origins.next()) {
+        (Some(origin), None) => route.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+        _ => false,
+    }
+}
+
+/// The path as it is logged: values of the query are often secrets.
+fn redacted(uri: &http::Uri) -> String {
+    let Some(query) = uri.query() else { return uri.path().to_owned() };
+    let keys = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((key, _)) => format!("{key}=..."),
+        None => "...".to_owned(),
+    });
+    format!("{}?{}", uri.path(), keys.collect::<Vec<_>>().join("&"))
+}
+
+/// Finds this client an upstream, and answers.
+async fn open(opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -> Answered {
+    let facts = &opening.facts;
+    let (route, shared) = (facts.route.clone(), facts.client.worker.shared.clone());
+    let by_status = match route.on_overload {
+        OnOverload::Close1013 => false,
+        OnOverload::Http503 => true,
+        OnOverload::Auto => !parts.headers.contains_key(header::ORIGIN),
+    };
+    let Some(target) = shared.target(&route.upstream) else {
+        return refuse(opening, Refusal { reason: Reason::NoUpstream, retry_after: 1 }, by_status, &upgrade);
+    };
+    let ip = facts.client.ip();
+    let client = head::Client { ip: &ip, tls: facts.client.listener.tls.is_some(), host: &facts.host };
+    let (head, sanitized) = head::write(parts, &upgrade, &client);
+    for kind in sanitized {
+        shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
+    }
+    match find(&opening.facts, &target, &head, &upgrade, by_status).await {
+        Ok((accepted, slot)) => accept(opening, accepted, slot, &upgrade),
+        Err(NoUpstream::Governor(refusal)) => refuse(opening, refusal, by_status, &upgrade),
+        Err(NoUpstream::Upstream(failure)) => failed(failure),
+    }
+}
+
+/// Why no upstream was found.
+enum NoUpstream {
+    Governor(Refusal),
+    Upstream(Failure),
+}
+
+/// Tries endpoints until one accepts, one answers for all, or the governor has none left.
+async fn find(
+    facts: &Facts,
+    target: &Target,
+    head: &[u8],
+    upgrade: &Upgrade,
+    by_status: bool,
+) -> Result<(Accepted, Slot), NoUpstream> {
+    let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
+    let mut admission = Admission::new(target.capacity.clone(), !by_status);
+    // What an upstream itself asked for is the least that its client is told.
+    let mut floor = 0;
+    loop {
+        let mut slot = admission.next().await.map_err(|refusal| {
+            NoUpstream::Governor(Refusal { retry_after: refusal.retry_after.max(floor), ..refusal })
+        })?;
+        let address = slot.address().clone();
+        let dial = Dial {
+            address: &address,
+            tls: target.tls.as_ref(),
+            connect_timeout: route.connect_timeout,
+            handshake_timeout: route.handshake_timeout,
+        };
+        let failure = match upstream::handshake(dial, head, upgrade).await {
+            Ok(accepted) => {
+                let latency = slot.established();
+                metrics.upstream_connects.with_label_values(&[&route.upstream, "ok"]).inc();
+                metrics.upstream_connect_duration.with_label_values(&[&route.upstream]).observe(latency.as_secs_f64());
+                return Ok((accepted, slot));
+            }
+            Err(failure) => failure,
+        };
+        metrics.upstream_connects.with_label_values(&[&route.upstream, failure.reason()]).inc();
+        tracing::debug!(upstream = route.upstream, endpoint = %address, ?failure, "upstream handshake failed");
+        let outcome = failure.outcome();
+        match (&failure, outcome) {
+            // Nobody took a byte of the request: another endpoint may.
+            (Failure::Connect(_) | Failure::Dns(_), _) if !by_status => admission.failed(slot, outcome),
+            (Failure::Connect(_) | Failure::Dns(_), _) => {
+                admission.failed(slot, outcome);
+                if admission.is_exhausted() {
+                    return Err(NoUpstream::Upstream(failure));
+                }
+            }
+            (Failure::Refused(answer), Outcome::Overloaded { retry_after }) => {
+                floor = floor.max(retry_after.map_or(0, |after| after.as_secs() as u32));
+                let of_this_client = answer.status == StatusCode::TOO_MANY_REQUESTS;
+                if of_this_client {
+                    // 429 speaks of this client, not of the endpoint: no other client pays for it.
+                    slot.observe(Outcome::Refused);
+                } else {
+                    admission.failed(slot, outcome);
+                }
+                if by_status && (of_this_client || admission.is_exhausted()) {
+                    return Err(NoUpstream::Upstream(failure));
+                }
+                if of_this_client {
+                    let refusal = admission.wait_out(route.queue_timeout, floor).await;
+                    return Err(NoUpstream::Governor(refusal));
+                }
+            }
+            _ => {
+                slot.observe(outcome);
+                return Err(NoUpstream::Upstream(failure));
+            }
+        }
+    }
+}
+
+/// The upstream said yes: so do we.
+fn accept(opening: Opening, accepted: Accepted, slot: Slot, upgrade: &Upgrade) -> Answered {
+    let mut reply = switching(upgrade);
+    let headers = reply.headers_mut();
+    for (name, value) in &accepted.headers {
+        headers.append(name, value.clone());
+    }
+    if let Some(protocol) = &accepted.protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
+    }
+    if let Some(deflate) = &accepted.deflate {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, deflate.clone());
+    }
+    opening.begin(accepted, slot);
+    Answered { reply, result: "", reason: "" }
+}
+
+/// No upstream for this client, for a while: told after a 101, where a script can read it, or as a status.
+fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade) -> Answered {
+    let (why, reason) = match refusal.reason {
+        Reason::Overload | Reason::QueueFull => (Refused::Overloaded, "overload"),
+        Reason::UpstreamFull => (Refused::UpstreamFull, "upstream_full"),
+        Reason::NoUpstream => (Refused::NoUpstream, "no_endpoint"),
+        Reason::UpstreamOverloaded => (Refused::UpstreamOverloaded, "upstream_overloaded"),
+    };
+    let metrics = &opening.facts.client.worker.shared.metrics;
+    metrics.governor_shed.with_label_values(&[&opening.facts.route.upstream, "handshake", reason]).inc();
+    if by_status || refusal.reason == Reason::QueueFull {
+        if refusal.reason == Reason::QueueFull {
+            metrics.limit_hits.with_label_values(&["max_waiting", "reject"]).inc();
+        }
+        opening.refused_by_status(why, refusal.retry_after);
+        let mut reply = status(StatusCode::SERVICE_UNAVAILABLE, "too busy; come back later");
+        reply.headers_mut().insert(header::RETRY_AFTER, refusal.retry_after.into());
+        return Answered { reply, result: "rejected", reason };
+    }
+    let mut reply = switching(upgrade);
+    if let Some(first) = upgrade.protocols.first().and_then(|first| HeaderValue::from_str(first).ok()) {
+        // A browser that offered subprotocols and is given none fails the connection and shows 1006.
+        reply.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, first);
+    }
+    opening.refuse(why, refusal.retry_after);
+    Answered { reply, result: "rejected", reason }
+}
+
+/// The upstream failed, or said no in its own words.
+fn failed(failure: Failure) -> Answered {
+    let reason = failure.reason();
+    let (code, text) = match failure {
+        Failure::Refused(answer) => return Answered { reply: pass_on(answer), result: "rejected", reason },
+        Failure::ConnectTimeout | Failure::AnswerTimeout => {
+            (StatusCode::GATEWAY_TIMEOUT, "the upstream does not answer")
+        }
+        Failure::Connect(_) | Failure::Dns(_) => (StatusCode::BAD_GATEWAY, "the upstream cannot be reached"),
+        Failure::Tls(_) => (StatusCode::BAD_GATEWAY, "no TLS with the upstream"),
+        Failure::Closed | Failure::Invalid(_) => (StatusCode::BAD_GATEWAY, "the upstream speaks no WebSocket"),
+    };
+    Answered { reply: status(code, text), result: "failed", reason }
+}
+
+fn pass_on(answer: Answer) -> Reply {
+    let Answer { status, mut headers, body } = answer;
+    upstream::strip_hop_by_hop(&mut headers);
+    headers.remove(header::CONTENT_LENGTH);
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    // Whatever the client has sent behind its request, it was not meant as a request.
+    reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+fn switching(upgrade: &Upgrade) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = reply.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    // Base64 is always a header value.
+    if let Ok(accept) = HeaderValue::try_from(upstream::accept_key(&upgrade.key)) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    reply
+}
+
+fn status(code: StatusCode, text: &'static str) -> Reply {
+    let mut reply = Response::new(Full::from(format!("{text}\n")));
+    *reply.status_mut() = code;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
+impl From<Rejection> for Answered {
+    fn from(rejection: Rejection) -> Self {
+        let mut reply = status(rejection.status, rejection.text);
+        let headers = reply.headers_mut();
+        match rejection.reason {
+            "version" => drop(headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
+            "upgrade_token" if rejection.status == StatusCode::UPGRADE_REQUIRED => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
+            }
+            "method" => drop(headers.insert(header::ALLOW, HeaderValue::from_static("GET"))),
+            "draining" => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"))),
+            _ => {}
+        }
+        Self { reply, result: "rejected", reason: rejection.reason }
+    }
+}
+
+impl Client {
+    /// Counts an answer. A session that begins counts itself.
+    fn count(&self, route: &str, answered: Answered) -> Reply {
+        if !answered.result.is_empty() {
+            let status = answered.reply.status();
+            let labels = [&self.listener.name, route, answered.result, answered.reason, status.as_str()];
+            self.worker.shared.metrics.handshakes.with_label_values(&labels).inc();
+        }
+        answered.reply
+    }
+}
+
+pub(crate) fn since(then: Instant) -> f64 {
+    clock::now().saturating_duration_since(then).as_secs_f64()
+}

@@ -1,0 +1,142 @@
+//! One leg of a session as a transport: what is put on it beside the other leg's frames, and how it is let go of.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tidegate_session::{Parting, Side};
+use tidegate_wire::{CloseFrame, Mask, Opcode, encode_control};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::stream::Stream;
+
+pub(crate) struct Leg {
+    side: Side,
+    /// `None`: it is gone.
+    stream: Option<Stream>,
+    /// Control frames of tidegate's own, to go out at the next frame boundary.
+    own: Vec<u8>,
+    /// A write to it failed: nothing for it is kept.
+    broken: bool,
+    /// What was written may still lie in the transport (TLS).
+    unflushed: bool,
+    half_closing: HalfClose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HalfClose {
+    No,
+    Wanted,
+    Done,
+}
+
+impl Leg {
+    pub(crate) fn new(side: Side, stream: Option<Stream>) -> Self {
+        Self { side, stream, own: Vec::new(), broken: false, unflushed: false, half_closing: HalfClose::No }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Whether anything written to it has a chance to arrive.
+    pub(crate) fn takes_bytes(&self) -> bool {
+        self.stream.is_some() && !self.broken
+    }
+
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Pending };
+        let mut buf = ReadBuf::new(space);
+        ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// # Errors
+    /// The transport failed; it takes nothing any more.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(data.len())) };
+        match Pin::new(stream).poll_write(cx, data) {
+            Poll::Ready(Ok(0)) => self.fail(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Err(error)) => self.fail(error),
+            Poll::Ready(Ok(len)) => {
+                self.unflushed = !matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)));
+                Poll::Ready(Ok(len))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Writes tidegate's own frames and whatever the transport holds back.
+    ///
+    /// # Errors
+    /// As [`poll_write`](Self::poll_write).
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.own.is_empty() {
+            let own = std::mem::take(&mut self.own);
+            let written = self.poll_write(cx, &own);
+            self.own = own;
+            self.own.drain(..ready!(written)?);
+        }
+        if self.own.capacity() > 0 {
+            self.own = Vec::new();
+        }
+        if self.unflushed
+            && let Some(stream) = &mut self.stream
+        {
+            match ready!(Pin::new(stream).poll_flush(cx)) {
+                Ok(()) => self.unflushed = false,
+                Err(error) => return self.fail(error),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Half-closes it, if that is wanted. `Ready(true)`: its half is over. Everything for it must have been written.
+    pub(crate) fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.half_closing == HalfClose::Wanted
+            && let Some(stream) = &mut self.stream
+        {
+            // An error says that the transport is over already.
+            let _ = ready!(Pin::new(stream).poll_shutdown(cx));
+            self.half_closing = HalfClose::Done;
+        }
+        Poll::Ready(self.half_closing == HalfClose::Done)
+    }
+
+    pub(crate) fn half_close(&mut self) {
+        self.half_closing = HalfClose::Wanted;
+    }
+
+    pub(crate) fn put_control(&mut self, opcode: Opcode, payload: &[u8]) {
+        encode_control(opcode, self.mask(), payload, &mut self.own);
+    }
+
+    pub(crate) fn put_close(&mut self, close: &CloseFrame) {
+        let mut payload = [0; 125];
+        let len = close.write(&mut payload);
+        self.put_control(Opcode::Close, &payload[..len]);
+    }
+
+    pub(crate) fn let_go(&mut self, how: Parting) {
+        if let Some(stream) = self.stream.take()
+            && how == Parting::Reset
+        {
+            stream.reset_on_drop();
+        }
+        self.own = Vec::new();
+    }
+
+    fn fail<T>(&mut self, error: io::Error) -> Poll<io::Result<T>> {
+        self.broken = true;
+        self.unflushed = false;
+        self.own = Vec::new();
+        Poll::Ready(Err(error))
+    }
+
+    /// Towards an upstream tidegate is a client and masks, with a key that nobody can guess (RFC 6455 section 5.3).
+    fn mask(&self) -> Option<Mask> {
+        (self.side == Side::Upstream).then(|| Mask::new(crate::random().to_ne_bytes()))
+    }
+}

@@ -1,0 +1,34 @@
+//! tidegate's sockets: accept, TLS, HTTP, upgrade, splice, upstreams, drain, reload, metrics and logs.
+//!
+//! [`Server`] is the whole of it. What a session's ends are told is decided in `tidegate-session`, who may enter in
+//! `tidegate-governor`, what bytes may leave in `tidegate-wire`; here it is carried out.
+
+mod accept;
+mod access;
+mod admin;
+mod buffer;
+mod capacity;
+mod clock;
+mod counters;
+mod head;
+mod http;
+mod leg;
+mod meter;
+pub mod metrics;
+mod registry;
+mod request;
+mod server;
+mod session;
+mod shared;
+mod splice;
+mod stream;
+mod tls;
+mod upstream;
+mod worker;
+
+pub use server::{Drained, Server};
+
+/// A random number that nobody can guess: for masks, ids and jitter, all of them rare.
+fn random() -> u32 {
+    getrandom::u32().expect("the kernel has random numbers")
+}

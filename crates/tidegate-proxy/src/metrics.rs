@@ -1,0 +1,344 @@
+//! Every metric there is: its name, its labels, its unit and what it means.
+//!
+//! Label values come from the configuration or from enums in the code, never from a client: how many series there
+//! are does not depend on who connects.
+
+use std::{
+    fmt::Write as _,
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
+};
+use tidegate_session::{End, Loss, Record, Side};
+use tidegate_wire::{CloseFrame, Violation};
+
+use crate::counters::HotCounters;
+
+const HANDSHAKE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const SESSION_BUCKETS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0];
+
+/// All metrics of one server.
+pub(crate) struct Metrics {
+    registry: Registry,
+    reference: String,
+    /// Held shared while metrics change that belong together, and alone while they are read: so that accepted =
+    /// open + ended at every scrape.
+    together: RwLock<()>,
+    pub(crate) sessions: IntGaugeVec,
+    pub(crate) handshakes: IntCounterVec,
+    pub(crate) handshake_duration: HistogramVec,
+    pub(crate) session_duration: HistogramVec,
+    pub(crate) closes: IntCounterVec,
+    pub(crate) hot: HotCounters,
+    pub(crate) protocol_errors: IntCounterVec,
+    pub(crate) limit_hits: IntCounterVec,
+    pub(crate) sanitized_headers: IntCounterVec,
+    pub(crate) governor_limit: IntGaugeVec,
+    pub(crate) governor_in_use: IntGaugeVec,
+    pub(crate) governor_waiting: IntGaugeVec,
+    pub(crate) governor_shed: IntCounterVec,
+    pub(crate) upstream_connects: IntCounterVec,
+    pub(crate) upstream_connect_duration: HistogramVec,
+    pub(crate) upstream_endpoints: IntGaugeVec,
+    pub(crate) keepalive_timeouts: IntCounterVec,
+    pub(crate) write_stalls: IntCounterVec,
+    pub(crate) close_timeouts: IntCounterVec,
+    pub(crate) reloads: IntCounterVec,
+    pub(crate) last_reload_successful: IntGauge,
+    pub(crate) last_reload_success: IntGauge,
+    pub(crate) draining: IntGauge,
+    pub(crate) tls_handshakes: IntCounterVec,
+    pub(crate) accept_errors: IntCounterVec,
+    pub(crate) admin_rejected: IntCounter,
+    pub(crate) task_panics: IntCounter,
+    pub(crate) log_lines_dropped: IntCounter,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut make = Make::default();
+        make.gauge("build_info", "Always 1; the version is in the label.", &["version"])
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let metrics = Self {
+            together: RwLock::new(()),
+            sessions: make.gauge("sessions", "Sessions open now.", &["route", "upstream"]),
+            handshakes: make.counter(
+                "handshakes_total",
+                "Requests that asked for a WebSocket, by how they ended: each in exactly one. accepted = open \
+                 sessions + session_closes_total.",
+                &["listener", "route", "result", "reason", "status"],
+            ),
+            handshake_duration: make.histogram(
+                "handshake_duration_seconds",
+                "From the request to our answer, waiting included.",
+                &["route"],
+                HANDSHAKE_BUCKETS,
+            ),
+            session_duration: make.histogram(
+                "session_duration_seconds",
+                "How long ended sessions lasted.",
+                &["route"],
+                SESSION_BUCKETS,
+            ),
+            closes: make.counter(
+                "session_closes_total",
+                "Sessions ended: who ended it (client, upstream, proxy), with which code, and why. code: the number \
+                 for 1000 to 1015, 3xxx, 4xxx, none (an empty Close), abrupt (no Close).",
+                &["route", "side", "code", "cause"],
+            ),
+            hot: make.hot(),
+            protocol_errors: make.counter(
+                "protocol_errors_total",
+                "Frames that RFC 6455 forbids, by who sent them.",
+                &["side", "kind"],
+            ),
+            limit_hits: make.counter(
+                "limit_hits_total",
+                "Limits that were reached, and what was done.",
+                &["limit", "action"],
+            ),
+            sanitized_headers: make.counter(
+                "sanitized_headers_total",
+                "Request headers that did not go upstream as they came.",
+                &["kind"],
+            ),
+            governor_limit: make.gauge(
+                "governor_limit",
+                "Sessions an upstream may hold, as far as a limit is known.",
+                &["upstream"],
+            ),
+            governor_in_use: make.gauge(
+                "governor_in_use",
+                "Sessions and handshakes in flight that count against the limit.",
+                &["upstream"],
+            ),
+            governor_waiting: make.gauge("governor_waiting", "Clients parked before their 101.", &["upstream"]),
+            governor_shed: make.counter(
+                "governor_shed_total",
+                "Clients that were refused an upstream, by stage and reason.",
+                &["upstream", "stage", "reason"],
+            ),
+            upstream_connects: make.counter(
+                "upstream_connects_total",
+                "Handshakes with endpoints, by how they ended.",
+                &["upstream", "result"],
+            ),
+            upstream_connect_duration: make.histogram(
+                "upstream_connect_duration_seconds",
+                "From the dial to the validated 101.",
+                &["upstream"],
+                HANDSHAKE_BUCKETS,
+            ),
+            upstream_endpoints: make.gauge(
+                "upstream_endpoints",
+                "Endpoints by state; unhealthy: cooling down after failures.",
+                &["upstream", "state"],
+            ),
+            keepalive_timeouts: make.counter(
+                "keepalive_timeouts_total",
+                "Sides that gave no sign of life after a ping.",
+                &["side"],
+            ),
+            write_stalls: make.counter("write_stalls_total", "Sides that took nothing for write_timeout.", &["side"]),
+            close_timeouts: make.counter("close_timeouts_total", "Sides that never answered a Close.", &["side"]),
+            reloads: make.counter("config_reloads_total", "Reloads asked for, by result.", &["result"]),
+            last_reload_successful: make
+                .plain_gauge("config_last_reload_successful", "Whether the last reload, or the start, succeeded."),
+            last_reload_success: make.plain_gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was loaded.",
+            ),
+            draining: make.plain_gauge("draining", "1 from the beginning of a drain."),
+            tls_handshakes: make.counter(
+                "tls_handshakes_total",
+                "TLS handshakes of clients.",
+                &["listener", "result", "version"],
+            ),
+            accept_errors: make.counter("accept_errors_total", "Failures of accept.", &["kind"]),
+            admin_rejected: make
+                .plain_counter("admin_rejected_total", "Requests to the admin listener that were refused."),
+            task_panics: make.plain_counter("task_panics_total", "Bugs: tasks that panicked. The process lives on."),
+            log_lines_dropped: make
+                .plain_counter("log_lines_dropped_total", "Access lines lost because their reader does not keep up."),
+            registry: make.registry,
+            reference: make.reference,
+        };
+        metrics.start_at_zero();
+        metrics
+    }
+
+    /// Keeps metrics together: nothing is scraped while this is held.
+    pub(crate) fn together(&self) -> RwLockReadGuard<'_, ()> {
+        self.together.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One session is over.
+    pub(crate) fn closed(&self, route: &str, upstream: &str, record: &Record) {
+        let side = record.end.initiator().map_or("proxy", Side::word);
+        let code = close_label(record);
+        let _together = self.together();
+        self.sessions.with_label_values(&[route, upstream]).dec();
+        self.closes.with_label_values(&[route, side, &code, record.end.cause()]).inc();
+        match record.end {
+            End::Lost { side, how: Loss::PingTimeout } => {
+                self.keepalive_timeouts.with_label_values(&[side.word()]).inc();
+            }
+            End::Stalled { side } => self.write_stalls.with_label_values(&[side.word()]).inc(),
+            _ => {}
+        }
+        for side in Side::BOTH {
+            if record.leg(side).end == tidegate_session::LegEnd::NoReply {
+                self.close_timeouts.with_label_values(&[side.word()]).inc();
+            }
+        }
+    }
+
+    /// A side broke a rule, or reached a limit.
+    pub(crate) fn violation(&self, by: Side, what: Violation) {
+        match what {
+            Violation::MessageTooBig { .. }
+            | Violation::TooManyFragments { .. }
+            | Violation::ControlFlood
+            | Violation::FrameFlood => self.limit_hits.with_label_values(&[what.word(), "close"]).inc(),
+            _ => self.protocol_errors.with_label_values(&[by.word(), what.word()]).inc(),
+        }
+    }
+
+    /// The text format of Prometheus.
+    pub(crate) fn render(&self) -> Vec<u8> {
+        let families = {
+            let _alone = self.together.write().unwrap_or_else(PoisonError::into_inner);
+            self.registry.gather()
+        };
+        let mut out = Vec::with_capacity(16 << 10);
+        // Only an I/O error or an empty family could fail, and there is neither.
+        let _ = TextEncoder::new().encode(&families, &mut out);
+        out
+    }
+
+    /// So that `rate()` sees the first event.
+    fn start_at_zero(&self) {
+        for side in ["client", "upstream"] {
+            self.keepalive_timeouts.with_label_values(&[side]);
+            self.write_stalls.with_label_values(&[side]);
+            self.close_timeouts.with_label_values(&[side]);
+        }
+        for result in ["success", "failure"] {
+            self.reloads.with_label_values(&[result]);
+        }
+        for kind in ["emfile", "aborted", "other"] {
+            self.accept_errors.with_label_values(&[kind]);
+        }
+    }
+}
+
+/// The code of whoever ended it: what the client or the upstream said, or what the client was told.
+fn close_label(record: &Record) -> String {
+    let said: Option<&CloseFrame> = match record.end {
+        End::Closed { by } | End::Unanswered { by, .. } => record.leg(by).received.as_ref(),
+        End::Lost { .. } => return "abrupt".into(),
+        End::Violation { by, .. } => record.leg(by).sent.as_ref(),
+        _ => record.client.sent.as_ref(),
+    };
+    match said.map(CloseFrame::code) {
+        None => "abrupt".into(),
+        Some(None) => "none".into(),
+        Some(Some(code)) => match code.0 {
+            3000..=3999 => "3xxx".into(),
+            4000..=4999 => "4xxx".into(),
+            code => code.to_string(),
+        },
+    }
+}
+
+/// `docs/metrics.md`.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let table = Metrics::new().reference;
+    format!(
+        "# Metrics\n\nGenerated from `crates/tidegate-proxy/src/metrics.rs`. Served as `/metrics` on the admin \
+         listener. Every name starts with `tidegate_`; beside them stand the `process_*` metrics of the Prometheus \
+         client library.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n{table}"
+    )
+}
+
+/// Makes metrics, and the reference with them.
+#[derive(Default)]
+struct Make {
+    registry: Registry,
+    reference: String,
+}
+
+impl Make {
+    fn counter(&mut self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register("counter", name, help, labels, IntCounterVec::new(options(name, help), labels))
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register("gauge", name, help, labels, IntGaugeVec::new(options(name, help), labels))
+    }
+
+    fn plain_counter(&mut self, name: &str, help: &str) -> IntCounter {
+        self.register("counter", name, help, &[], IntCounter::with_opts(options(name, help)))
+    }
+
+    fn plain_gauge(&mut self, name: &str, help: &str) -> IntGauge {
+        self.register("gauge", name, help, &[], IntGauge::with_opts(options(name, help)))
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let options = HistogramOpts::new(format!("tidegate_{name}"), help).buckets(buckets.to_vec());
+        self.register("histogram", name, help, labels, HistogramVec::new(options, labels))
+    }
+
+    fn hot(&mut self) -> HotCounters {
+        #[cfg(target_os = "linux")]
+        let _ = self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        let hot = HotCounters::default();
+        for (name, help, labels) in HotCounters::REFERENCE {
+            self.describe("counter", name, help, labels);
+        }
+        let _ = self.registry.register(Box::new(hot.clone()));
+        hot
+    }
+
+    fn register<C: Collector + Clone + 'static>(
+        &mut self,
+        kind: &str,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        made: prometheus::Result<C>,
+    ) -> C {
+        self.describe(kind, name, help, labels);
+        // Names and labels are constants of this file, and a test makes them all.
+        let metric = made.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.registry.register(Box::new(metric.clone())).unwrap_or_else(|error| panic!("{name}: {error}"));
+        metric
+    }
+
+    fn describe(&mut self, kind: &str, name: &str, help: &str, labels: &[&str]) {
+        let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(self.reference, "| `tidegate_{name}` | {kind} | {labels} | {help} |");
+    }
+}
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(format!("tidegate_{name}"), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_metrics_can_be_made_and_rendered() {
+        let text = String::from_utf8(Metrics::new().render()).unwrap();
+        assert!(text.contains("tidegate_build_info{version="), "{text}");
+        assert!(text.contains("tidegate_config_reloads_total{result=\"failure\"} 0"), "{text}");
+    }
+}

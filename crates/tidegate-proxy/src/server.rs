@@ -1,0 +1,258 @@
+//! The whole of it: starts, reloads, drains, stops.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    num::NonZero,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tidegate_config::{Address, Change, Config, Listener as Listen};
+use tokio::{sync::watch, task::spawn_local};
+
+use crate::{
+    accept::Listening,
+    access::AccessLog,
+    admin, clock,
+    shared::Shared,
+    tls,
+    worker::{self, Listener, Message},
+};
+
+/// How long the sessions that a hurried stop has told get to hear it.
+const HURRY: Duration = Duration::from_secs(1);
+/// How often a drain looks whether it is done.
+const GLANCE: Duration = Duration::from_millis(20);
+/// The share of a drain's window over which its Closes are spread; the rest is for their answers.
+const SPREAD: f64 = 0.8;
+
+/// A running tidegate.
+///
+/// Lives on a current-thread runtime of its own (with a local task set), beside its workers' threads.
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Mutex<BTreeMap<Address, Bound>>,
+    admin: Option<Address>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Bound {
+    listener: Arc<Listener>,
+    address: Address,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every session that was still there was given its Close.
+    Told,
+    /// Some could not be given theirs.
+    Cut,
+}
+
+impl Server {
+    /// Binds, and serves from now on.
+    ///
+    /// # Errors
+    /// An address that is taken, a certificate or a log that is no good, a system without room.
+    pub fn start(config: Config) -> io::Result<Self> {
+        let access = AccessLog::open(&config.log.access)?;
+        let count = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+            count => count,
+        };
+        let (listen, admin_address) = (config.listeners.clone(), config.admin.address.clone());
+        let outgoing = Shared::prepare(&config)?;
+        let bound = listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+        let admin = admin_address.as_ref().map(Listening::bind).transpose()?;
+
+        let shared = Arc::new(Shared::new(config, access));
+        shared.set_targets(&shared.live.load().config, outgoing);
+        let (handles, threads) = worker::start(count, &shared)?;
+        shared.set_workers(handles);
+        shared.metrics.last_reload_successful.set(1);
+        shared.metrics.last_reload_success.set(unix_seconds());
+
+        let mut server = Self { shared, listeners: Mutex::default(), admin: None, threads };
+        if let Some(listening) = admin {
+            server.admin = Some(listening.address.clone());
+            spawn_local(admin::serve(listening, server.shared.clone()));
+        }
+        for (listen, (listening, listener)) in listen.iter().zip(bound) {
+            server.listen(listen.address.clone(), listening, listener);
+        }
+        Ok(server)
+    }
+
+    /// Where it listens for clients, with the ports that the kernel chose.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<Address> {
+        self.listeners().values().map(|bound| bound.address.clone()).collect()
+    }
+
+    /// Where the admin listener is.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<&Address> {
+        self.admin.as_ref()
+    }
+
+    /// Puts a new configuration in force. All of it or nothing: what it needs is bound and loaded first. Then the
+    /// sessions end whose route or endpoint it no longer has; no other is touched.
+    ///
+    /// # Errors
+    /// Something it needs is not to be had; then nothing has changed.
+    pub fn reload(&self, config: Config) -> io::Result<Arc<Change>> {
+        let done = self.try_reload(config);
+        let metrics = &self.shared.metrics;
+        match &done {
+            Ok(_) => {
+                metrics.reloads.with_label_values(&["success"]).inc();
+                metrics.last_reload_successful.set(1);
+                metrics.last_reload_success.set(unix_seconds());
+            }
+            Err(_) => self.reload_failed(),
+        }
+        done
+    }
+
+    /// A reload was asked for and came to nothing, perhaps before there was a [`Config`].
+    pub fn reload_failed(&self) {
+        self.shared.metrics.reloads.with_label_values(&["failure"]).inc();
+        self.shared.metrics.last_reload_successful.set(0);
+    }
+
+    fn try_reload(&self, config: Config) -> io::Result<Arc<Change>> {
+        let change = Change::between(&self.shared.live.load().config, &config);
+        let outgoing = Shared::prepare(&config)?;
+        let added = change.listeners_added.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+        // Files may have changed though their names did not.
+        let certificates = config
+            .listeners
+            .iter()
+            .filter_map(|listen| listen.tls.as_ref().map(|tls| Ok((listen.address.clone(), tls::listener(tls)?))))
+            .collect::<io::Result<Vec<_>>>()?;
+        let rebound = change
+            .listeners_changed
+            .iter()
+            .filter(|listen| {
+                self.listeners().get(&listen.address).is_none_or(|b| b.listener.tls.is_none() || listen.tls.is_none())
+            })
+            .cloned()
+            .collect::<Vec<_>>();
+
+        // Nothing can fail from here on.
+        self.shared.set_targets(&config, outgoing);
+        let change = Arc::new(self.shared.live.swap(config));
+        for (address, certificate) in certificates {
+            if let Some(Bound { listener, .. }) = self.listeners().get(&address)
+                && let Some(tls) = &listener.tls
+            {
+                tls.store(certificate);
+            }
+        }
+        for address in &change.listeners_removed {
+            if let Some(bound) = self.listeners().remove(address) {
+                bound.listener.removed.send_replace(true);
+            }
+        }
+        for (listen, (listening, listener)) in change.listeners_added.iter().zip(added) {
+            self.listen(listen.address.clone(), listening, listener);
+        }
+        for listen in rebound {
+            tracing::warn!(address = %listen.address, "turning TLS on or off needs a restart");
+        }
+        for worker in self.shared.workers() {
+            worker.send(Message::Reload(change.clone()));
+        }
+        Ok(change)
+    }
+
+    /// Opens the access log anew, after it was rotated.
+    pub fn reopen_logs(&self) {
+        self.shared.access.reopen();
+    }
+
+    /// Stops: new handshakes get 503, open sessions end by 1012 over the configured window, client leg first.
+    /// [`hurry`](Self::hurry) cuts it short. Returns when the last session is over.
+    pub async fn drain(&self) -> Drained {
+        let window = self.shared.live.load().config.drain.window;
+        self.shared.begin_drain(window);
+        let cut_before = self.shared.unclosable.load(Relaxed);
+        self.order_drain(window.mul_f64(SPREAD));
+        let deadline = clock::now() + window;
+        while self.shared.sessions() > 0 && !self.shared.hurried() && clock::now() < deadline {
+            tokio::time::sleep(GLANCE).await;
+        }
+        if self.shared.sessions() > 0 {
+            self.order_drain(Duration::ZERO);
+            let deadline = clock::now() + HURRY;
+            while self.shared.sessions() > 0 && clock::now() < deadline {
+                tokio::time::sleep(GLANCE).await;
+            }
+        }
+        let cut = self.shared.unclosable.load(Relaxed) > cut_before;
+        if cut { Drained::Cut } else { Drained::Told }
+    }
+
+    /// Makes a drain that is under way end every session now.
+    pub fn hurry(&self) {
+        self.shared.hurried.store(true, Relaxed);
+    }
+
+    /// Ends the workers and writes what waits to be logged.
+    pub fn stop(self) {
+        for worker in self.shared.workers() {
+            worker.send(Message::Stop);
+        }
+        for thread in self.threads {
+            // A worker that panicked has said so.
+            let _ = thread.join();
+        }
+        self.shared.access.close();
+        for address in self.listeners.into_inner().unwrap_or_else(PoisonError::into_inner).keys().chain(&self.admin) {
+            if let Address::Unix(path) = address {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Sessions open now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.shared.sessions()
+    }
+
+    fn order_drain(&self, window: Duration) {
+        for worker in self.shared.workers() {
+            worker.send(Message::Drain(window));
+        }
+    }
+
+    /// Gives a bound socket to a worker: the first to the first, and so on.
+    fn listen(&self, address: Address, listening: Listening, listener: Arc<Listener>) {
+        let mut listeners = self.listeners();
+        let workers = self.shared.workers();
+        let worker = &workers[listeners.len() % workers.len()];
+        listeners.insert(address, Bound { listener: listener.clone(), address: listening.address.clone() });
+        worker.send(Message::Listen(listening, listener));
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, BTreeMap<Address, Bound>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bind(listen: &Listen) -> io::Result<(Listening, Arc<Listener>)> {
+    let tls = listen.tls.as_ref().map(tls::listener).transpose()?.map(ArcSwap::new);
+    let listening = Listening::bind(&listen.address)?;
+    let listener = Listener { name: listening.address.to_string(), tls, removed: watch::Sender::new(false) };
+    Ok((listening, Arc::new(listener)))
+}
+
+fn unix_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs() as i64)
+}

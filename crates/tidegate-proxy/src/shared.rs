@@ -1,0 +1,139 @@
+//! What all workers read: configuration, governors, metrics, log.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tidegate_config::{Config, Live, Upstream};
+use tokio::task::AbortHandle;
+
+use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, tls, worker};
+
+/// One for a server.
+pub(crate) struct Shared {
+    pub(crate) live: Live,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) access: AccessLog,
+    workers: OnceLock<Vec<worker::Handle>>,
+    targets: Mutex<HashMap<String, Arc<Target>>>,
+    /// Set once a drain has begun: its window.
+    draining: OnceLock<Duration>,
+    /// Legs that could not be given their Close.
+    pub(crate) unclosable: AtomicU64,
+    /// Nothing more is waited for.
+    pub(crate) hurried: AtomicBool,
+}
+
+/// A configured upstream as it runs.
+pub(crate) struct Target {
+    pub(crate) capacity: Arc<Capacity>,
+    pub(crate) tls: Option<tls::Outgoing>,
+    clockwork: AbortHandle,
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.clockwork.abort();
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, access: AccessLog) -> Self {
+        Self {
+            live: Live::new(config),
+            metrics: Arc::new(Metrics::new()),
+            access,
+            workers: OnceLock::new(),
+            targets: Mutex::default(),
+            draining: OnceLock::new(),
+            unclosable: AtomicU64::new(0),
+            hurried: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> &[worker::Handle] {
+        self.workers.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn set_workers(&self, workers: Vec<worker::Handle>) {
+        // Set once, by the server that starts them.
+        let _ = self.workers.set(workers);
+    }
+
+    /// Sessions open now.
+    pub(crate) fn sessions(&self) -> usize {
+        self.workers().iter().map(worker::Handle::sessions).sum()
+    }
+
+    pub(crate) fn draining(&self) -> Option<Duration> {
+        self.draining.get().copied()
+    }
+
+    pub(crate) fn begin_drain(&self, window: Duration) {
+        let _ = self.draining.set(window);
+        self.metrics.draining.set(1);
+    }
+
+    pub(crate) fn hurried(&self) -> bool {
+        self.hurried.load(Relaxed)
+    }
+
+    pub(crate) fn target(&self, upstream: &str) -> Option<Arc<Target>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(upstream).cloned()
+    }
+
+    /// TLS for every upstream of a configuration that is about to be.
+    ///
+    /// # Errors
+    /// A file of it is no good.
+    pub(crate) fn prepare(config: &Config) -> io::Result<BTreeMap<String, Option<tls::Outgoing>>> {
+        let prepared = |upstream: &Arc<Upstream>| upstream.tls.as_ref().map(tls::upstream).transpose();
+        config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), prepared(upstream)?))).collect()
+    }
+
+    /// Makes the upstreams what the configuration says. An upstream that stays keeps its governor and its counts.
+    /// Runs on the runtime that keeps the governors' time.
+    pub(crate) fn set_targets(&self, config: &Config, mut tls: BTreeMap<String, Option<tls::Outgoing>>) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.retain(|name, _| config.upstreams.contains_key(name));
+        for (name, upstream) in &config.upstreams {
+            let capacity = match targets.get(name) {
+                Some(target) => {
+                    target.capacity.configure(upstream);
+                    target.capacity.clone()
+                }
+                None => Capacity::new(upstream),
+            };
+            let clockwork = tokio::spawn(capacity.clone().keep_time()).abort_handle();
+            let tls = tls.remove(name).flatten();
+            targets.insert(name.clone(), Arc::new(Target { capacity, tls, clockwork }));
+        }
+    }
+
+    /// Brings the gauges of the governors up to date, for a scrape.
+    pub(crate) fn observe(&self) {
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, target) in targets.iter() {
+            let seen = target.capacity.snapshot();
+            let metrics = &self.metrics;
+            metrics.governor_in_use.with_label_values(&[name]).set(seen.live.into());
+            metrics.governor_waiting.with_label_values(&[name]).set(seen.waiting.into());
+            let configured = seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0);
+            let (cooling, healthy): (Vec<_>, Vec<_>) = configured.partition(|e| e.cooling_until.is_some());
+            metrics.upstream_endpoints.with_label_values(&[name, "healthy"]).set(healthy.len() as i64);
+            metrics.upstream_endpoints.with_label_values(&[name, "unhealthy"]).set(cooling.len() as i64);
+        }
+        drop(targets);
+        for (name, upstream) in &self.live.load().config.upstreams {
+            if let Some(limit) = upstream.capacity.max_sessions {
+                self.metrics.governor_limit.with_label_values(&[name]).set(limit.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,454 @@
+//! The hot path: moves the bytes of one session between its two legs, and carries out what its [`Session`] says.
+//!
+//! Frames leave as they came, whole; a frame too large for the buffer leaves as complete fragments. So each leg is
+//! at a frame boundary behind everything that was released to it, and a Close can always be put there.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use tidegate_session::{Hold, Input, Loss, Output, Parting, Pass, Record, Session, Side};
+use tidegate_wire::{CloseFrame, Limits, Opcode, Scanner, Sender, Step, Tally, Violation};
+use tokio::time::Sleep;
+
+use crate::{
+    buffer::{Buffer, LARGEST_FRAME},
+    capacity::Slot,
+    clock,
+    counters::RouteCounters,
+    leg::Leg,
+    meter::Meter,
+    metrics::Metrics,
+    registry::Entry,
+    stream::Stream,
+};
+
+/// Reads of one direction before the other sessions of this worker get their turn.
+const TURN: usize = 8;
+/// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
+/// uploads learns of its Close only behind what is on its way already.
+const MAX_DISCARDED: usize = 16 << 20;
+
+/// One session as a future, which ends with what is remembered of it.
+pub(crate) struct Splice {
+    session: Session,
+    client: Leg,
+    upstream: Leg,
+    /// From the client to the upstream.
+    up: Pipe,
+    /// From the upstream to the client.
+    down: Pipe,
+    /// Its place with the governor, until the upstream is gone. `None` as well for a client that got none.
+    slot: Option<Slot>,
+    entry: Entry,
+    counters: Arc<RouteCounters>,
+    metrics: Arc<Metrics>,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+/// One direction: what was read from one leg and has not left on the other.
+struct Pipe {
+    scanner: Scanner,
+    buffer: Option<Buffer>,
+    /// Its last frames were large.
+    bulk: bool,
+    meter: Meter,
+    totals: Tally,
+    discarded: usize,
+}
+
+/// A session that is over.
+pub(crate) struct Finished {
+    pub(crate) record: Record,
+    /// What went from the client to the upstream.
+    pub(crate) up: Tally,
+    /// What went from the upstream to the client.
+    pub(crate) down: Tally,
+    /// The hint it was given, in seconds.
+    pub(crate) retry_after: Option<u32>,
+}
+
+/// What a splice is made of.
+pub(crate) struct Parts {
+    pub(crate) session: Session,
+    pub(crate) client: Option<Stream>,
+    /// What the client sent behind its request.
+    pub(crate) client_early: bytes::Bytes,
+    pub(crate) upstream: Option<(Stream, bytes::Bytes)>,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) entry: Entry,
+    pub(crate) counters: Arc<RouteCounters>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    /// permessage-deflate was agreed on end to end.
+    pub(crate) deflate: bool,
+}
+
+impl Splice {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { session, client, client_early, upstream, slot, entry, counters, metrics, limits, deflate } = parts;
+        let (upstream, upstream_early) = upstream.unzip();
+        Self {
+            session,
+            client: Leg::new(Side::Client, client),
+            upstream: Leg::new(Side::Upstream, upstream),
+            up: Pipe::new(Sender::Client, deflate, limits, &client_early),
+            down: Pipe::new(Sender::Server, deflate, limits, &upstream_early.unwrap_or_default()),
+            slot,
+            entry,
+            counters,
+            metrics,
+            sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
+            armed: None,
+        }
+    }
+
+    /// Moves what this side sends to the other, until one of them has to be waited for.
+    fn pump(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) {
+        let to = from.other();
+        for _ in 0..TURN {
+            loop {
+                let flushed = self.flush(to, cx, now).is_ready();
+                if self.session.input(from) == Input::Discard {
+                    self.pipe(from).clear_pending();
+                    break;
+                }
+                if !flushed {
+                    // Backpressure is not reading.
+                    return self.count(from, now);
+                }
+                if !self.judge(from, now) {
+                    break;
+                }
+            }
+            if self.read(from, cx, now).is_pending() {
+                self.pipe(from).settle();
+                return self.count(from, now);
+            }
+        }
+        self.count(from, now);
+        cx.waker().wake_by_ref();
+    }
+
+    /// Writes what was released to this side, and what tidegate itself has for it.
+    fn flush(&mut self, to: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let (pipe, leg) = match to {
+            Side::Upstream => (&mut self.up, &mut self.upstream),
+            Side::Client => (&mut self.down, &mut self.client),
+        };
+        let result = loop {
+            let Some(buffer) = pipe.buffer.as_mut().filter(|buffer| !buffer.released().is_empty()) else {
+                break leg.poll_flush(cx);
+            };
+            if !leg.takes_bytes() {
+                buffer.left(buffer.released().len());
+                continue;
+            }
+            match leg.poll_write(cx, buffer.released()) {
+                Poll::Ready(Ok(len)) => {
+                    buffer.left(len);
+                    self.session.handle_progress(to, !buffer.released().is_empty(), now);
+                }
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        match result {
+            Poll::Ready(Ok(())) => {
+                self.session.handle_progress(to, false, now);
+                Poll::Ready(())
+            }
+            Poll::Ready(Err(_)) => {
+                self.session.handle_write_error(to, now);
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                self.session.handle_blocked(to, now);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Judges what is at the front of what this side sent. `false`: nothing more until more is read. Everything
+    /// released before must have left.
+    fn judge(&mut self, from: Side, now: Instant) -> bool {
+        let (pipe, leg) = match from {
+            Side::Client => (&mut self.up, &mut self.client),
+            Side::Upstream => (&mut self.down, &mut self.upstream),
+        };
+        let Some(buffer) = pipe.buffer.as_mut().filter(|buffer| !buffer.is_empty()) else { return false };
+        let relay = self.session.input(from) == Input::Relay;
+        match pipe.scanner.advance(buffer.pending(), LARGEST_FRAME, buffer.is_full()) {
+            Ok(Step::Forward(len)) if relay => {
+                buffer.release(len);
+                self.session.active(now);
+            }
+            Ok(Step::Fragment(part)) if relay => {
+                buffer.release_fragment(part.header(), part.skip, part.payload);
+                self.session.active(now);
+            }
+            Ok(Step::Forward(len)) => {
+                buffer.skip(len);
+                self.session.handle_stray_data(from, now);
+            }
+            Ok(Step::Fragment(part)) => {
+                buffer.skip(part.skip + part.payload);
+                self.session.handle_stray_data(from, now);
+            }
+            Ok(Step::Control(frame)) => match self.session.handle_control(from, &frame, now) {
+                Pass::Relay => buffer.release(frame.len),
+                Pass::Consume => buffer.skip(frame.len),
+                Pass::Answer => {
+                    buffer.skip(frame.len);
+                    leg.put_control(Opcode::Pong, frame.payload());
+                }
+            },
+            Ok(Step::Close(frame, len)) => match self.session.handle_close(from, frame, now) {
+                Pass::Relay => buffer.release(len),
+                Pass::Consume | Pass::Answer => buffer.skip(len),
+            },
+            Ok(Step::Need(missing)) => {
+                pipe.bulk |= buffer.reserve(missing);
+                return false;
+            }
+            Err(violation) => {
+                buffer.clear_pending();
+                self.violation(from, violation, now);
+            }
+        }
+        true
+    }
+
+    /// Reads once from this side. `Ready`: there may be more.
+    fn read(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let (pipe, leg) = match from {
+            Side::Client => (&mut self.up, &mut self.client),
+            Side::Upstream => (&mut self.down, &mut self.upstream),
+        };
+        let input = self.session.input(from);
+        if input == Input::Ended || leg.is_gone() {
+            return Poll::Pending;
+        }
+        let bulk = pipe.bulk;
+        let buffer = pipe.buffer.get_or_insert_with(|| Buffer::take(bulk));
+        let read = if input == Input::Discard {
+            let mut waste = Buffer::take(false);
+            leg.poll_read(cx, waste.space())
+        } else {
+            leg.poll_read(cx, buffer.space())
+        };
+        match read {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(0)) => {
+                let how = if buffer.pending().is_empty() { Loss::Fin } else { Loss::MidFrame };
+                buffer.clear_pending();
+                self.session.handle_eof(from, how, now);
+            }
+            Poll::Ready(Ok(len)) if input == Input::Discard => {
+                pipe.discarded += len;
+                if pipe.discarded > MAX_DISCARDED {
+                    leg.let_go(Parting::Reset);
+                    self.session.handle_gone(from);
+                }
+            }
+            Poll::Ready(Ok(len)) => {
+                buffer.filled(len);
+                self.session.heard(from, now);
+            }
+            Poll::Ready(Err(error)) => {
+                buffer.clear_pending();
+                // TLS that ends without close_notify: many do, and no more was lost than by a FIN.
+                let fin = error.kind() == io::ErrorKind::UnexpectedEof;
+                self.session.handle_eof(from, if fin { Loss::Fin } else { Loss::Reset }, now);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Adds what this side sent to the counters, and holds it against the limits by the second.
+    fn count(&mut self, from: Side, now: Instant) {
+        let pipe = self.pipe(from);
+        let tally = pipe.scanner.take_tally();
+        if tally == Tally::default() {
+            return;
+        }
+        pipe.totals.add(&tally);
+        let verdict = pipe.meter.check(&tally, now);
+        self.counters.add(from, &tally);
+        if let Err(violation) = verdict {
+            self.pipe(from).clear_pending();
+            self.violation(from, violation, now);
+        }
+    }
+
+    fn violation(&mut self, by: Side, what: Violation, now: Instant) {
+        self.metrics.violation(by, what);
+        self.session.handle_violation(by, what, now);
+    }
+
+    /// Does what the session asks for. Whether it asked for anything.
+    fn carry_out(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(output) = self.session.poll_output() {
+            any = true;
+            match output {
+                Output::Say(side, words) => {
+                    let hint = self.session.retry_after().or_else(|| self.slot.as_ref().map(|slot| slot.hint(now)));
+                    self.say(side, words.frame(hint, self.entry.id()));
+                }
+                Output::Echo(side, frame) => self.say(side, frame),
+                Output::Ping(side, payload) => self.leg(side).put_control(Opcode::Ping, &payload),
+                Output::Pace => {
+                    let none = Hold { delay: std::time::Duration::ZERO, retry_after: 1 };
+                    let hold = self.slot.as_ref().map_or(none, |slot| slot.pace(now));
+                    self.session.handle_hold(hold, now);
+                }
+                Output::Shutdown(side) => self.leg(side).half_close(),
+                Output::Drop(side, how) => self.let_go(side, how),
+            }
+        }
+        any
+    }
+
+    fn say(&mut self, side: Side, frame: CloseFrame) {
+        self.leg(side).put_close(&frame);
+        self.session.note_sent(side, frame);
+    }
+
+    /// Ends the transport of a leg whose part is over. Whether it did.
+    fn part(&mut self, side: Side, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.leg(side).is_gone() || self.flush(side, cx, now).is_pending() {
+            return false;
+        }
+        match self.leg(side).poll_half_close(cx) {
+            Poll::Ready(true) if self.session.input(side) == Input::Ended => {
+                self.let_go(side, Parting::Close);
+                self.session.handle_gone(side);
+                true
+            }
+            Poll::Ready(_) => false,
+            Poll::Pending => {
+                self.session.handle_blocked(side, now);
+                false
+            }
+        }
+    }
+
+    fn let_go(&mut self, side: Side, how: Parting) {
+        self.leg(side).let_go(how);
+        self.pipe(side.other()).buffer = None;
+    }
+
+    /// Sleeps until the session's next deadline. One that moved back is looked at when the earlier one comes.
+    fn arm(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(at) = self.session.poll_timeout() else { return false };
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.armed = Some(at);
+            self.sleep.as_mut().reset(at.into());
+            return self.sleep.as_mut().poll(cx).is_ready();
+        }
+        false
+    }
+
+    fn leg(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Upstream => &mut self.upstream,
+        }
+    }
+
+    fn pipe(&mut self, from: Side) -> &mut Pipe {
+        match from {
+            Side::Client => &mut self.up,
+            Side::Upstream => &mut self.down,
+        }
+    }
+}
+
+impl Future for Splice {
+    type Output = Finished;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finished> {
+        let this = self.get_mut();
+        let mut now = clock::now();
+        if let Some(order) = this.entry.take_order(cx) {
+            this.session.handle_order(order, now);
+        }
+        let mut due = this.armed.is_some() && this.sleep.is_elapsed();
+        loop {
+            if std::mem::take(&mut due) {
+                this.armed = None;
+                this.session.handle_timeout(now);
+            }
+            for side in Side::BOTH {
+                this.pump(side, cx, now);
+            }
+            let mut again = this.carry_out(now);
+            if this.session.end().is_some() {
+                for side in Side::BOTH {
+                    again |= this.part(side, cx, now);
+                }
+                if this.upstream.is_gone() {
+                    this.slot = None;
+                }
+                if this.session.is_over() {
+                    return Poll::Ready(this.finish());
+                }
+            }
+            if this.arm(cx) {
+                now = clock::now();
+                due = true;
+            } else if !again {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Splice {
+    fn finish(&mut self) -> Finished {
+        let retry_after = self.session.retry_after();
+        let over = Session::new(Arc::default(), 0, clock::now());
+        let record = std::mem::replace(&mut self.session, over).into_record();
+        Finished { record, up: self.up.totals, down: self.down.totals, retry_after }
+    }
+}
+
+impl Pipe {
+    fn new(sender: Sender, deflate: bool, limits: Limits, early: &[u8]) -> Self {
+        let mut pipe = Self {
+            scanner: Scanner::new(sender, deflate, limits),
+            buffer: None,
+            bulk: false,
+            meter: Meter::new(&limits, sender),
+            totals: Tally::default(),
+            discarded: 0,
+        };
+        if !early.is_empty() {
+            let mut buffer = Buffer::take(false);
+            buffer.space()[..early.len()].copy_from_slice(early);
+            buffer.filled(early.len());
+            pipe.buffer = Some(buffer);
+        }
+        pipe
+    }
+
+    fn clear_pending(&mut self) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.clear_pending();
+        }
+    }
+
+    /// Gives an empty buffer back to the worker.
+    fn settle(&mut self) {
+        if self.buffer.as_ref().is_some_and(Buffer::is_empty) {
+            self.buffer = None;
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The upstream's side of the opening handshake: a fresh connection, our request, its validated answer.
+//!
+//! One connection a handshake, never pooled, and no byte of the client's behind the request head goes upstream
+//! before a 101 whose every claim was checked.
+
+use std::{io, sync::Arc, time::Duration};
+
+use base64::Engine as _;
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use rustls::pki_types::ServerName;
+use sha1::{Digest, Sha1};
+use tidegate_config::ServerAddress;
+use tidegate_governor::Outcome;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+
+use crate::{request, request::Upgrade, stream::Stream};
+
+/// The longest head an upstream may answer with, in bytes. As nginx and hyper have it.
+const MAX_HEAD: usize = 16 << 10;
+/// Most header fields of an answer.
+const MAX_HEADERS: usize = 100;
+/// The longest body of a refusal that is passed on, in bytes; a longer one is left out.
+const MAX_BODY: usize = 64 << 10;
+/// RFC 6455 section 1.3.
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// An upstream that said yes.
+pub(crate) struct Accepted {
+    pub(crate) stream: Stream,
+    /// What it sent behind its 101.
+    pub(crate) early: Bytes,
+    /// Its end-to-end header fields.
+    pub(crate) headers: HeaderMap,
+    /// The subprotocol it chose.
+    pub(crate) protocol: Option<HeaderValue>,
+    /// Its answer to the offer of permessage-deflate.
+    pub(crate) deflate: Option<HeaderValue>,
+}
+
+/// An upstream that did not.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nobody listens there, or nobody can be reached.
+    Connect(io::Error),
+    /// No name server knows it.
+    Dns(io::Error),
+    /// TLS with it fails.
+    Tls(io::Error),
+    /// It cannot be connected to in `connect_timeout`.
+    ConnectTimeout,
+    /// It does not answer in `handshake_timeout`.
+    AnswerTimeout,
+    /// It closes without an answer.
+    Closed,
+    /// What it answers is no valid upgrade, or no HTTP.
+    Invalid(&'static str),
+    /// It says no, in words of its own.
+    Refused(Answer),
+}
+
+/// A refusal to be passed on.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Failure {
+    /// What the governor learns from it.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Connect(_) | Self::Dns(_) => Outcome::ConnectFailed,
+            Self::ConnectTimeout | Self::AnswerTimeout => Outcome::TimedOut,
+            Self::Tls(_) | Self::Closed | Self::Invalid(_) => Outcome::Failed,
+            Self::Refused(answer) if answer.is_overload() => Outcome::Overloaded { retry_after: answer.retry_after() },
+            Self::Refused(answer) if answer.status.is_server_error() => Outcome::Failed,
+            Self::Refused(_) => Outcome::Refused,
+        }
+    }
+
+    /// The metric label: `result` of a connect, `reason` of a handshake.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "upstream_connect",
+            Self::Dns(_) => "upstream_dns",
+            Self::Tls(_) => "upstream_tls",
+            Self::ConnectTimeout | Self::AnswerTimeout => "upstream_timeout",
+            Self::Closed | Self::Invalid(_) => "upstream_handshake",
+            Self::Refused(_) => "upstream_status",
+        }
+    }
+}
+
+impl Answer {
+    pub(crate) fn is_overload(&self) -> bool {
+        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    /// `Retry-After` in seconds. A date is not read: this clock and that one may differ.
+    fn retry_after(&self) -> Option<Duration> {
+        let value = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+        value.trim().parse().ok().map(Duration::from_secs)
+    }
+}
+
+/// How an endpoint is reached.
+pub(crate) struct Dial<'a> {
+    pub(crate) address: &'a ServerAddress,
+    pub(crate) tls: Option<&'a (Arc<rustls::ClientConfig>, Option<ServerName<'static>>)>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
+}
+
+/// Connects, asks, and checks the answer.
+///
+/// # Errors
+/// Everything that is not a valid upgrade.
+pub(crate) async fn handshake(dial: Dial<'_>, head: &[u8], upgrade: &Upgrade) -> Result<Accepted, Failure> {
+    let connected = timeout(dial.connect_timeout, connect(&dial)).await;
+    let mut stream = connected.map_err(|_| Failure::ConnectTimeout)??;
+    timeout(dial.handshake_timeout, ask(&mut stream, head))
+        .await
+        .map_err(|_| Failure::AnswerTimeout)?
+        .and_then(|(answer, early)| validate(answer, upgrade).map(|headers| (headers, early)))
+        .map(|((headers, protocol, deflate), early)| Accepted { stream, early, headers, protocol, deflate })
+}
+
+async fn connect(dial: &Dial<'_>) -> Result<Stream, Failure> {
+    let (host, port) = match dial.address {
+        ServerAddress::Unix(path) => {
+            return UnixStream::connect(path).await.map(Stream::Unix).map_err(Failure::Connect);
+        }
+        ServerAddress::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let tcp = match host.parse::<std::net::IpAddr>() {
+        Ok(ip) => TcpStream::connect((ip, port)).await.map_err(Failure::Connect)?,
+        Err(_) => {
+            let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?.collect();
+            TcpStream::connect(&addresses[..]).await.map_err(Failure::Connect)?
+        }
+    };
+    tcp.set_nodelay(true).map_err(Failure::Connect)?;
+    let Some((config, name)) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
+    let name = match name {
+        Some(name) => name.clone(),
+        None => ServerName::try_from(host.to_owned()).map_err(|error| Failure::Tls(io::Error::other(error)))?,
+    };
+    let tls = tokio_rustls::TlsConnector::from(config.clone()).connect(name, tcp).await.map_err(Failure::Tls)?;
+    Ok(Stream::Upstream(Box::new(tls)))
+}
+
+/// The answer to an upgrade: a 101, or a refusal with its body. With what came behind a 101.
+async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Bytes), Failure> {
+    let sent = stream.write_all(head).await;
+    if sent.is_ok() {
+        let _ = stream.flush().await;
+    }
+    // An upstream may answer and close before it has read everything: its answer counts.
+    let mut buffer = BytesMut::with_capacity(1024);
+    loop {
+        if let Some((status, headers)) = parse_head(&mut buffer)? {
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok((Answer { status, headers, body: Bytes::new() }, buffer.freeze()));
+            }
+            if status.is_informational() {
+                continue;
+            }
+            let body = read_body(stream, &headers, buffer).await;
+            return Ok((Answer { status, headers, body }, Bytes::new()));
+        }
+        if buffer.len() >= MAX_HEAD {
+            return Err(Failure::Invalid("head too large"));
+        }
+        match stream.read_buf(&mut buffer).await {
+            Ok(0) if buffer.is_empty() => return Err(Failure::Closed),
+            Ok(0) => return Err(Failure::Invalid("head cut off")),
+            Ok(_) => {}
+            Err(_) => return Err(Failure::Closed),
+        }
+    }
+}
+
+/// Takes a complete head off the front of the buffer.
+fn parse_head(buffer: &mut BytesMut) -> Result<Option<(StatusCode, HeaderMap)>, Failure> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut fields);
+    let len = match response.parse(buffer) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Failure::Invalid("too many headers")),
+        Err(_) => return Err(Failure::Invalid("not HTTP")),
+    };
+    let status = StatusCode::from_u16(response.code.unwrap_or_default()).map_err(|_| Failure::Invalid("no status"))?;
+    let mut headers = HeaderMap::with_capacity(response.headers.len());
+    for field in response.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Failure::Invalid("bad header name"))?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Failure::Invalid("bad header value"))?;
+        headers.append(name, value);
+    }
+    buffer.advance(len);
+    Ok(Some((status, headers)))
+}
+
+/// The body of a refusal as far as it can be had: none at all rather than a part (RFC 9112 section 6).
+async fn read_body(stream: &mut Stream, headers: &HeaderMap, mut body: BytesMut) -> Bytes {
+    let chunked = request::has_token(headers, header::TRANSFER_ENCODING, "chunked");
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
+    loop {
+        if chunked {
+            match unchunk(&body) {
+                Ok(Some(whole)) => return whole,
+                Ok(None) => {}
+                Err(()) => return Bytes::new(),
+            }
+        } else if let Some(length) = length
+            && body.len() >= length
+        {
+            return body.split_to(length).freeze();
+        }
+        if body.len() > MAX_BODY || length.is_some_and(|length| length > MAX_BODY) {
+            return Bytes::new();
+        }
+        match stream.read_buf(&mut body).await {
+            // Without a length, the end of the connection is the end of the body.
+            Ok(0) if !chunked && length.is_none() => return body.freeze(),
+            Ok(0) | Err(_) => return Bytes::new(),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// A chunked body (RFC 9112 section 7.1). `None`: not all of it is here.
+fn unchunk(mut data: &[u8]) -> Result<Option<Bytes>, ()> {
+    let mut out = BytesMut::new();
+    loop {
+        let (start, size) = match httparse::parse_chunk_size(data) {
+            Ok(httparse::Status::Complete(found)) => found,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(_) => return Err(()),
+        };
+        let size = usize::try_from(size).map_err(|_| ())?;
+        if size == 0 {
+            return Ok(Some(out.freeze()));
+        }
+        if size > MAX_BODY {
+            return Err(());
+        }
+        let Some(chunk) = data.get(start..start + size) else { return Ok(None) };
+        out.extend_from_slice(chunk);
+        let Some(rest) = data.get(start + size + 2..) else { return Ok(None) };
+        data = rest;
+    }
+}
+
+type Validated = (HeaderMap, Option<HeaderValue>, Option<HeaderValue>);
+
+/// RFC 6455 section 4.1: what a client must check in the answer, and what this client's own client would.
+fn validate(answer: Answer, upgrade: &Upgrade) -> Result<Validated, Failure> {
+    if answer.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(match answer.status.is_success() {
+            true => Failure::Invalid("2xx to an upgrade"),
+            false => Failure::Refused(answer),
+        });
+    }
+    let mut headers = answer.headers;
+    if !request::asks_for_websocket(&headers) {
+        return Err(Failure::Invalid("101 to something else"));
+    }
+    let accept = accept_key(&upgrade.key);
+    let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
+    if accepts.next().is_none_or(|found| found.as_bytes() != accept.as_bytes()) || accepts.next().is_some() {
+        return Err(Failure::Invalid("wrong Sec-WebSocket-Accept"));
+    }
+    let protocol = single(&mut headers, header::SEC_WEBSOCKET_PROTOCOL)?;
+    if let Some(protocol) = &protocol
+        && !upgrade.protocols.iter().any(|offered| offered.as_bytes() == protocol.as_bytes())
+    {
+        return Err(Failure::Invalid("a subprotocol that was not offered"));
+    }
+    let deflate = single(&mut headers, header::SEC_WEBSOCKET_EXTENSIONS)?.filter(|value| !value.is_empty());
+    if let Some(deflate) = &deflate {
+        let name = deflate.to_str().ok().filter(|text| !text.contains(',')).and_then(request::extension_name);
+        if upgrade.deflate.is_none() || !name.is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate")) {
+            return Err(Failure::Invalid("an extension that was not offered"));
+        }
+    }
+    for name in [header::SEC_WEBSOCKET_ACCEPT, header::CONTENT_LENGTH] {
+        headers.remove(name);
+    }
+    strip_hop_by_hop(&mut headers);
+    Ok((headers, protocol, deflate))
+}
+
+fn single(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValue>, Failure> {
+    if headers.get_all(&name).iter().count() > 1 {
+        return Err(Failure::Invalid("a Sec-WebSocket header twice"));
+    }
+    Ok(headers.remove(name))
+}
+
+/// RFC 6455 section 4.2.2: proof that the handshake was read.
+pub(crate) fn accept_key(key: &HeaderValue) -> String {
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(ACCEPT_GUID);
+    base64::prelude::BASE64_STANDARD.encode(hash.finalize())
+}
+
+/// Header fields that speak of one connection only (RFC 9110 section 7.6.1), and those that `Connection` names.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> =
+        request::list(headers, header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
+    for name in nominated.iter().filter(|name| !is_protected(name)) {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields that a peer cannot have removed by naming them in `Connection`.
+fn is_protected(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    matches!(text, "authorization" | "cookie" | "host" | "origin" | "forwarded" | "set-cookie")
+        || text.starts_with("x-forwarded-")
+        || text.starts_with("sec-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upgrade() -> Upgrade {
+        Upgrade {
+            key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+            protocols: vec!["chat".into()],
+            deflate: None,
+        }
+    }
+
+    fn check(lines: &[(&'static str, &'static str)], expected: Result<(), &str>) {
+        let mut headers = HeaderMap::new();
+        headers.append("Upgrade", HeaderValue::from_static("WebSocket"));
+        headers.append("Connection", HeaderValue::from_static("Upgrade"));
+        headers.append("Sec-WebSocket-Accept", HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        for (name, value) in lines {
+            match *value {
+                "" => drop(headers.remove(*name)),
+                value => drop(headers.append(*name, HeaderValue::from_static(value))),
+            }
+        }
+        let answer = Answer { status: StatusCode::SWITCHING_PROTOCOLS, headers, body: Bytes::new() };
+        let got = match validate(answer, &upgrade()) {
+            Ok(_) => Ok(()),
+            Err(Failure::Invalid(why)) => Err(why),
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn every_claim_of_a_101_is_checked() {
+        check(&[], Ok(()));
+        check(&[("Sec-WebSocket-Protocol", "chat")], Ok(()));
+        check(&[("Sec-WebSocket-Protocol", "other")], Err("a subprotocol that was not offered"));
+        check(&[("Sec-WebSocket-Extensions", "permessage-deflate")], Err("an extension that was not offered"));
+        check(&[("Sec-WebSocket-Accept", "")], Err("wrong Sec-WebSocket-Accept"));
+        check(&[("Sec-WebSocket-Accept", "AAAA")], Err("wrong Sec-WebSocket-Accept"));
+        check(&[("Upgrade", "")], Err("101 to something else"));
+        check(&[("Connection", "")], Err("101 to something else"));
+    }
+
+    #[test]
+    fn a_chunked_body_is_joined() {
+        assert_eq!(unchunk(b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n").unwrap().unwrap(), "abcde");
+        assert_eq!(unchunk(b"3\r\nabc\r\n2\r\nd"), Ok(None));
+        assert_eq!(unchunk(b"zz\r\n"), Err(()));
+    }
+
+    #[test]
+    fn a_nominated_header_goes_unless_it_is_ours_to_keep() {
+        let mut headers = HeaderMap::new();
+        headers.insert("connection", HeaderValue::from_static("upgrade, x-secret, cookie, x-forwarded-for"));
+        for name in ["x-secret", "cookie", "x-forwarded-for", "te"] {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cookie", "x-forwarded-for"]);
+    }
+}

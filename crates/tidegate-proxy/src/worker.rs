@@ -1,0 +1,271 @@
+//! One worker: a thread with a runtime of its own, on which its sessions live from accept to end.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustls::ServerConfig;
+use tidegate_config::{Change, Fate};
+use tidegate_session::{End, Order};
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, LocalOptions},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
+    },
+    task::spawn_local,
+    time::timeout,
+};
+
+use crate::{
+    accept::{Accepted, Acceptor, Listening},
+    clock,
+    counters::RouteCounters,
+    http,
+    registry::Registry,
+    shared::Shared,
+    stream::Stream,
+};
+
+/// How long a client may take for its TLS handshake, and then for its request head. As HAProxy's examples have it.
+pub(crate) const CLIENT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a worker is told.
+pub(crate) enum Message {
+    /// Accept on this socket until the listener is gone, and share what comes.
+    Listen(Listening, Arc<Listener>),
+    /// Serve this connection.
+    Serve(Connection),
+    /// End what the new configuration has no place for.
+    Reload(Arc<Change>),
+    /// End every session within this time.
+    Drain(Duration),
+    /// Stop when the last connection has ended.
+    Stop,
+}
+
+/// A listener while it is configured.
+pub(crate) struct Listener {
+    /// Its address: the metric label.
+    pub(crate) name: String,
+    /// Its certificate, as last loaded.
+    pub(crate) tls: Option<arc_swap::ArcSwap<ServerConfig>>,
+    /// Turns true when it is no longer configured.
+    pub(crate) removed: watch::Sender<bool>,
+}
+
+/// An accepted connection on its way to its worker.
+pub(crate) struct Connection {
+    accepted: Accepted,
+    listener: Arc<Listener>,
+    load: Load,
+}
+
+/// How others reach a worker, and how busy it is.
+pub(crate) struct Handle {
+    messages: UnboundedSender<Message>,
+    load: Arc<AtomicUsize>,
+    /// Sessions it holds.
+    sessions: Arc<AtomicUsize>,
+}
+
+impl Handle {
+    pub(crate) fn send(&self, message: Message) {
+        // A worker that is gone has no sessions left to tell.
+        let _ = self.messages.send(message);
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        self.sessions.load(Relaxed)
+    }
+}
+
+/// One unit of a worker's load, from accept to the end of the session.
+pub(crate) struct Load(Arc<AtomicUsize>);
+
+impl Load {
+    fn of(load: &Arc<AtomicUsize>) -> Self {
+        load.fetch_add(1, Relaxed);
+        Self(load.clone())
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What the tasks of one worker share.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) registry: Rc<Registry>,
+    pub(crate) sessions: Arc<AtomicUsize>,
+    load: Arc<AtomicUsize>,
+    counters: RefCell<HashMap<String, Arc<RouteCounters>>>,
+}
+
+/// Starts a thread for each worker.
+///
+/// # Errors
+/// The system has no room for a thread or a reactor.
+pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> io::Result<(Vec<Handle>, Vec<JoinHandle<()>>)> {
+    let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count)
+        .map(|_| {
+            let (messages, inbox) = unbounded_channel();
+            let handle = Handle { messages, load: Arc::default(), sessions: Arc::default() };
+            (handle, inbox)
+        })
+        .unzip();
+    let (report, started) = std::sync::mpsc::channel();
+    let mut threads = Vec::new();
+    for (i, inbox) in inboxes.into_iter().enumerate() {
+        let (shared, load, sessions) = (shared.clone(), handles[i].load.clone(), handles[i].sessions.clone());
+        let report = report.clone();
+        let thread = thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
+            // A local runtime cannot move to its thread: it is made there.
+            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(report.send(Err(error))),
+            };
+            let _ = report.send(Ok(()));
+            let worker =
+                Rc::new(Worker { shared, registry: Rc::default(), sessions, load, counters: RefCell::default() });
+            runtime.block_on(worker.run(inbox));
+        })?;
+        threads.push(thread);
+    }
+    for _ in 0..count {
+        started.recv().map_err(io::Error::other)??;
+    }
+    Ok((handles, threads))
+}
+
+impl Worker {
+    async fn run(self: Rc<Self>, mut inbox: UnboundedReceiver<Message>) {
+        while let Some(message) = inbox.recv().await {
+            match message {
+                Message::Listen(listening, listener) => drop(spawn_local(self.clone().listen(listening, listener))),
+                Message::Serve(connection) => self.take(connection),
+                Message::Reload(change) => self.reload(&change),
+                Message::Drain(window) => self.drain(window),
+                Message::Stop => break,
+            }
+        }
+    }
+
+    /// Accepts for all workers: each connection goes to the one with the least to do.
+    async fn listen(self: Rc<Self>, listening: Listening, listener: Arc<Listener>) {
+        let mut removed = listener.removed.subscribe();
+        let mut acceptor = match Acceptor::new(listening) {
+            Ok(acceptor) => acceptor,
+            Err(error) => return tracing::error!(%error, listener = listener.name, "cannot accept"),
+        };
+        loop {
+            let accepted = tokio::select! {
+                accepted = acceptor.next() => accepted,
+                _ = removed.wait_for(|removed| *removed) => return,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    let workers = self.shared.workers();
+                    let Some(least) = workers.iter().min_by_key(|worker| worker.load.load(Relaxed)) else { return };
+                    let here = self.load.load(Relaxed) <= least.load.load(Relaxed);
+                    let load = Load::of(if here { &self.load } else { &least.load });
+                    let connection = Connection { accepted, listener: listener.clone(), load };
+                    if here { self.take(connection) } else { least.send(Message::Serve(connection)) }
+                }
+                Err(error) => {
+                    self.shared.metrics.accept_errors.with_label_values(&[error.word()]).inc();
+                    tracing::warn!(kind = error.word(), listener = listener.name, "accept failed");
+                }
+            }
+        }
+    }
+
+    fn take(self: &Rc<Self>, connection: Connection) {
+        spawn_local(self.clone().serve(connection));
+    }
+
+    async fn serve(self: Rc<Self>, connection: Connection) {
+        let Connection { accepted, listener, load } = connection;
+        let peer = accepted.peer;
+        let stream = match (Stream::from_accepted(accepted), &listener.tls) {
+            (Ok(Stream::Tcp(tcp)), Some(tls)) => self.tls(tcp, tls.load_full(), &listener).await,
+            (stream, _) => stream.ok(),
+        };
+        if let Some(stream) = stream {
+            http::serve(http::Client { worker: self, listener, peer, load: Rc::new(load) }, stream).await;
+        }
+    }
+
+    async fn tls(&self, tcp: TcpStream, config: Arc<ServerConfig>, listener: &Listener) -> Option<Stream> {
+        let done = timeout(CLIENT_HANDSHAKE_TIMEOUT, tokio_rustls::TlsAcceptor::from(config).accept(tcp)).await;
+        let (result, version) = match &done {
+            Err(_) => ("timeout", ""),
+            Ok(Err(_)) => ("failed", ""),
+            Ok(Ok(tls)) => ("ok", tls.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or_default()),
+        };
+        self.shared.metrics.tls_handshakes.with_label_values(&[&listener.name, result, version]).inc();
+        Some(Stream::Client(Box::new(done.ok()?.ok()?)))
+    }
+
+    /// This worker's counters of a route.
+    pub(crate) fn counters(&self, route: &str) -> Arc<RouteCounters> {
+        if let Some(counters) = self.counters.borrow().get(route) {
+            return counters.clone();
+        }
+        let counters = self.shared.metrics.hot.for_route(route);
+        self.counters.borrow_mut().insert(route.to_owned(), counters.clone());
+        counters
+    }
+
+    fn reload(&self, change: &Change) {
+        let mut ending = Vec::new();
+        for live in self.registry.all() {
+            let Some(endpoint) = &live.endpoint else { continue };
+            match change.fate(&live.route.name, endpoint) {
+                Fate::Keep => {}
+                Fate::RouteRemoved => ending.push((live, End::RouteRemoved)),
+                Fate::EndpointRemoved => ending.push((live, End::EndpointRemoved)),
+            }
+        }
+        let now = clock::now();
+        for (i, (live, end)) in ending.iter().enumerate() {
+            let at = now + share(live.route.spread, i, ending.len());
+            live.order(Order { end: *end, at, retry_after: None });
+        }
+    }
+
+    fn drain(&self, window: Duration) {
+        let now = clock::now();
+        let ending = self.registry.all();
+        for (i, live) in ending.iter().enumerate() {
+            live.order(self.drain_order(&live.route, now + share(window, i, ending.len()), window));
+        }
+    }
+
+    /// The client is told to come back within the window that the drain itself takes: by then this process, or
+    /// another, is there again.
+    pub(crate) fn drain_order(&self, route: &tidegate_config::Route, at: Instant, window: Duration) -> Order {
+        let least = route.retry_after.as_secs().max(1) as u32;
+        let most = (window.as_secs() as u32).max(least);
+        let retry_after = least + crate::random() % (most - least + 1);
+        Order { end: End::Drain, at, retry_after: Some(retry_after) }
+    }
+}
+
+/// When the `i`th of `n` has its turn, within `span`; the first at once.
+fn share(span: Duration, i: usize, n: usize) -> Duration {
+    span.mul_f64(i as f64 / n.max(1) as f64)
+}

@@ -1,0 +1,99 @@
+//! One leg of a session: how far its closing handshake is, and what becomes of what it still sends.
+
+use std::time::Instant;
+
+use tidegate_wire::CloseFrame;
+
+use crate::{LegEnd, LegRecord, Loss};
+
+/// How far the closing handshake of a leg is (RFC 6455 section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No Close either way.
+    Open,
+    /// It was sent a Close and owes its answer.
+    Told,
+    /// It sent a Close and is owed an answer.
+    Asking,
+    /// Both Closes have passed: its transport may end.
+    Closed,
+    /// Our half of its transport is over; what it still sends is read and thrown away.
+    Shut,
+    /// Its transport is gone.
+    Gone,
+}
+
+/// What becomes of what a leg sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// It goes to the other leg.
+    Relay,
+    /// The other leg is gone and this one waits for its Close: the first data frame ends the wait.
+    Held,
+    /// Only its Close is of interest.
+    Await,
+    /// Nothing is: read and thrown away, so that no reset destroys the Close on its way to it.
+    Discard,
+    /// Nothing comes any more.
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) state: State,
+    pub(crate) input: Input,
+    /// Closes are rare and long: boxed, so that an idle session does not carry them.
+    pub(crate) sent: Option<Box<CloseFrame>>,
+    pub(crate) received: Option<Box<CloseFrame>>,
+    /// When the present state has lasted too long.
+    pub(crate) deadline: Option<Instant>,
+    /// Last time any byte came from it.
+    pub(crate) heard: Instant,
+    /// When it was pinged, while no byte has come since.
+    pub(crate) pinged: Option<Instant>,
+    /// Since when it takes no bytes.
+    pub(crate) blocked: Option<Instant>,
+    /// It can take no bytes any more; what it sent may still be read.
+    pub(crate) broken: bool,
+    pub(crate) end: LegEnd,
+}
+
+impl Leg {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            state: State::Open,
+            input: Input::Relay,
+            sent: None,
+            received: None,
+            deadline: None,
+            heard: now,
+            pinged: None,
+            blocked: None,
+            broken: false,
+            end: LegEnd::Clean,
+        }
+    }
+
+    /// A leg that never was.
+    pub(crate) fn none(now: Instant) -> Self {
+        Self { state: State::Gone, input: Input::Ended, end: LegEnd::Lost, ..Self::new(now) }
+    }
+
+    /// Whether a Close may still be put on it.
+    pub(crate) fn can_be_told(&self) -> bool {
+        matches!(self.state, State::Open | State::Asking)
+    }
+
+    pub(crate) fn lost(&mut self, how: Loss) {
+        self.end = match (self.state, how) {
+            (State::Open, _) => LegEnd::Lost,
+            (_, Loss::Reset) => LegEnd::Reset,
+            (State::Told, _) => LegEnd::NoReply,
+            _ => self.end,
+        };
+    }
+
+    pub(crate) fn into_record(self) -> LegRecord {
+        LegRecord { sent: self.sent.map(|close| *close), received: self.received.map(|close| *close), end: self.end }
+    }
+}

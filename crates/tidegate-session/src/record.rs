@@ -1,0 +1,107 @@
+//! What is remembered of a session when it is over: one line in the access log, one count.
+
+use tidegate_wire::CloseFrame;
+
+use crate::{End, Side};
+
+/// How a session ended, in one word (close contract R12). Never derived from an echoed code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Both endpoints' Closes were seen.
+    Agreed,
+    /// One endpoint closed and the other never answered.
+    Relayed,
+    /// tidegate ended it.
+    Enforced,
+    /// The client vanished.
+    ClientLost,
+    /// The upstream vanished.
+    UpstreamLost,
+    /// Both vanished.
+    BothLost,
+    /// A leg that was still there could not be given its Close.
+    Unclosable,
+}
+
+impl Verdict {
+    /// Kebab case, for logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Agreed => "agreed",
+            Self::Relayed => "relayed",
+            Self::Enforced => "enforced",
+            Self::ClientLost => "client-lost",
+            Self::UpstreamLost => "upstream-lost",
+            Self::BothLost => "both-lost",
+            Self::Unclosable => "unclosable",
+        }
+    }
+}
+
+/// How one leg's transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LegEnd {
+    /// Closing handshake complete, transport ended in order.
+    Clean,
+    /// Closing handshake complete, but the peer never ended its transport.
+    NoFin,
+    /// It never answered the Close it was sent.
+    NoReply,
+    /// Reset, or another error.
+    Reset,
+    /// It took no bytes any more.
+    Stalled,
+    /// It was gone before any Close.
+    Lost,
+}
+
+impl LegEnd {
+    /// Kebab case, for logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::NoFin => "no-fin",
+            Self::NoReply => "no-reply",
+            Self::Reset => "reset",
+            Self::Stalled => "stalled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// One leg's part of the record.
+#[derive(Clone, Debug)]
+pub struct LegRecord {
+    /// The Close that was put on it.
+    pub sent: Option<CloseFrame>,
+    /// The Close that came from it.
+    pub received: Option<CloseFrame>,
+    /// How it ended.
+    pub end: LegEnd,
+}
+
+/// The whole of it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Why.
+    pub end: End,
+    /// In one word.
+    pub verdict: Verdict,
+    /// The client's leg.
+    pub client: LegRecord,
+    /// The upstream's leg.
+    pub upstream: LegRecord,
+}
+
+impl Record {
+    /// The leg on that side.
+    #[must_use]
+    pub const fn leg(&self, side: Side) -> &LegRecord {
+        match side {
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The project's own commands. `cargo xtask check` is all that CI runs; the others are its parts.
+
+mod cargo;
+mod docs;
+mod layers;
+mod locks;
+mod test;
+
+use std::process::ExitCode;
+
+/// A step that failed, in words for whoever has to mend it.
+type Result<T = ()> = std::result::Result<T, String>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  check           format, lints, documentation, layers, lock file, generated docs, tests: what CI runs
+  test            brings what the tests need, then runs them all
+  layers          the pure crates depend on what they may, and on nothing else
+  locks           no dependency is older than the fix of a known flaw
+  docs [--check]  writes the generated pages of docs/, or says which are out of date";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["check"] => check(),
+        ["test"] => test::run(),
+        ["layers"] => layers::check(),
+        ["locks"] => locks::check(),
+        ["docs"] => docs::write(),
+        ["docs", "--check"] => docs::check(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Quick steps first.
+fn check() -> Result {
+    cargo::run("format", &["fmt", "--all", "--check"])?;
+    step("layers", layers::check)?;
+    step("lock file", locks::check)?;
+    step("generated docs", docs::check)?;
+    cargo::run("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    cargo::document()?;
+    test::run()
+}
+
+fn step(name: &str, work: fn() -> Result) -> Result {
+    cargo::announce(name);
+    work()
+}

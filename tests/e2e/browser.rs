@@ -1,0 +1,59 @@
+//! What a page in Chromium hears.
+
+use harness::browser::Browser;
+use harness::raw::pair;
+use harness::{Backend, Echo, Runtime, Setup};
+use serde_json::{Value, json};
+
+fn assert_heard(closed: &Value, code: u16, cause: &str) {
+    assert_eq!((&closed["code"], &closed["wasClean"]), (&json!(code), &json!(true)), "{closed}");
+    assert!(closed["reason"].as_str().is_some_and(|reason| reason.starts_with(cause)), "{closed}");
+}
+
+#[tokio::test]
+async fn chromium_hears_its_backend_and_tidegate() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let Some(node) = Runtime::node() else { return };
+
+    let backend: Backend = node.backend(&json!({ "deflate": true })).await;
+    let gate = Setup::proxy_to(backend.address()).start().await;
+    for (id, say, code, reason) in [("a", "close 1000 done", 1000, "done"), ("b", "close 4001 bye", 4001, "bye")] {
+        browser.open_socket(id, &gate.url("/")).await;
+        browser.call_socket(id, "send", json!([say])).await;
+        assert_heard(&browser.socket_closed(id).await, code, reason);
+    }
+
+    browser.open_socket("lost", &gate.url("/")).await;
+    browser.call_socket("lost", "send", json!(["terminate"])).await;
+    assert_heard(&browser.socket_closed("lost").await, 1014, "upstream-lost; retry-after=");
+
+    browser.open_socket("drained", &gate.url("/")).await;
+    gate.terminate();
+    assert_heard(&browser.socket_closed("drained").await, 1012, "restarting; retry-after=");
+}
+
+#[tokio::test]
+async fn chromium_hears_overload() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let upstream = harness::Upstream::bind().await;
+    let config = format!(
+        "[[route]]\nupstream = \"backend\"\n\n[upstream.backend]\nservers = [\"{}\"]\nmax_sessions = 1\n\n\
+         [defaults]\nqueue_timeout = \"200ms\"\n",
+        upstream.address()
+    );
+    let gate = Setup::new(config).start().await;
+    let _the_one = pair(gate.address(), &upstream).await;
+    browser.begin_socket("refused", &gate.url("/")).await;
+    assert_heard(&browser.socket_closed("refused").await, 1013, "overloaded; retry-after=");
+}
+
+#[tokio::test]
+async fn chromium_closes_and_its_backend_hears_it() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let echo = Echo::start().await;
+    let gate = Setup::proxy_to(echo.address()).start().await;
+    browser.open_socket("mine", &gate.url("/")).await;
+    browser.call_socket("mine", "close", json!([3001, "enough"])).await;
+    assert_heard(&browser.socket_closed("mine").await, 3001, "enough");
+    assert_eq!(gate.record().await.leg("upstream"), "sent 3001, received 3001, clean");
+}

@@ -1,0 +1,105 @@
+//! Endings that time brings: silence, idleness, age.
+
+use harness::raw::{Close, opcode};
+use harness::{Frame, Peer};
+
+use crate::session::{Session, assert_ours, hint};
+
+const KEEPALIVE: &str = "keepalive_interval = \"200ms\"\nkeepalive_timeout = \"300ms\"";
+
+/// Answers pings until a Close comes.
+async fn close_of_a_living_peer(peer: &mut Peer) -> Close {
+    loop {
+        let frame = peer.frame().await;
+        match frame.opcode {
+            opcode::PING => peer.send(Frame::new(opcode::PONG, frame.payload)).await,
+            opcode::CLOSE => return Close::from(&frame),
+            _ => panic!("wanted pings and a Close, got {frame:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn upstream_gives_no_sign_of_life_then_client_gets_1014() {
+    let Session { gate, mut client, server, .. } = Session::open_with(KEEPALIVE).await;
+    let close = close_of_a_living_peer(&mut client).await;
+    assert_ours(&close, 1014, "upstream-timeout");
+    hint(&close);
+    client.answer_close(&close).await;
+    drop(server);
+    let record = gate.record().await;
+    assert_eq!((record.verdict(), record.cause()), ("upstream-lost", "upstream-timeout"));
+}
+
+#[tokio::test]
+async fn client_gives_no_sign_of_life_then_upstream_gets_1011() {
+    let Session { gate, client, mut server, .. } = Session::open_with(KEEPALIVE).await;
+    let close = close_of_a_living_peer(&mut server).await;
+    assert_ours(&close, 1011, "client-lost");
+    drop(client);
+    server.send(close.to_frame()).await;
+    assert_eq!(gate.record().await.verdict(), "client-lost");
+}
+
+#[tokio::test]
+async fn peers_that_answer_pings_stay() {
+    const PINGS: usize = 5;
+    let Session { gate, mut client, mut server, .. } = Session::open_with(KEEPALIVE).await;
+    for _ in 0..PINGS {
+        for peer in [&mut client, &mut server] {
+            let ping = peer.frame().await;
+            assert_eq!((ping.opcode, ping.payload.len()), (opcode::PING, 8), "a ping of tidegate's own has a nonce");
+            peer.send(Frame::new(opcode::PONG, ping.payload)).await;
+        }
+    }
+    // A pong that answers tidegate's ping is not passed on: the next frame is the other side's word.
+    client.send(Frame::text("still here")).await;
+    loop {
+        let frame = server.frame().await;
+        assert_ne!(frame.opcode, opcode::PONG, "a pong that was tidegate's to consume");
+        if frame == Frame::text("still here") {
+            break;
+        }
+    }
+    assert_eq!(gate.metrics().await.open(), 1.0);
+}
+
+#[tokio::test]
+async fn idle_session_ends_with_1001_on_both_sides() {
+    let Session { gate, mut client, mut server, .. } = Session::open_with("idle_timeout = \"300ms\"").await;
+    let close = client.close().await;
+    assert_ours(&close, 1001, "idle-timeout");
+    client.send(close.to_frame()).await;
+    let close = server.close().await;
+    assert_ours(&close, 1001, "idle-timeout");
+    server.send(close.to_frame()).await;
+    let record = gate.record().await;
+    assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("enforced", "proxy", "idle-timeout"));
+}
+
+#[tokio::test]
+async fn old_session_ends_with_1012_and_a_hint() {
+    let Session { gate, mut client, mut server, .. } = Session::open_with("max_lifetime = \"500ms\"").await;
+    let close = client.close().await;
+    assert_ours(&close, 1012, "max-age");
+    hint(&close);
+    client.send(close.to_frame()).await;
+    let close = server.close().await;
+    assert_ours(&close, 1001, "max-age");
+    server.send(close.to_frame()).await;
+    assert_eq!(gate.record().await.verdict(), "enforced");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_ends_as_a_slow_consumer() {
+    let Session { gate, client, mut server, .. } = Session::open_with("write_timeout = \"500ms\"").await;
+    {
+        let flooding = server.send_pattern(1 << 30);
+        // Ends when the proxy closes: it never reads a gibibyte for a client that takes nothing.
+        tokio::select! {
+            () = flooding => panic!("the proxy took a gibibyte for nobody"),
+            record = gate.record() => assert_eq!(record.cause(), "slow-consumer"),
+        }
+    }
+    drop(client);
+}

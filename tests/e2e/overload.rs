@@ -1,0 +1,166 @@
+//! More clients than the upstream may have.
+
+use std::net::SocketAddr;
+
+use harness::metrics::name;
+use harness::raw::{Close, pair};
+use harness::{Frame, Handshake, Setup, Tidegate, Upstream};
+use tokio::task::JoinSet;
+
+use crate::session::{assert_ours, exchange, hint};
+
+/// A tidegate whose upstream takes one session.
+async fn one_at_most(server: SocketAddr, defaults: &str) -> Tidegate {
+    let config = format!(
+        "[[route]]\nname = \"main\"\nupstream = \"backend\"\n\n\
+         [upstream.backend]\nservers = [\"{server}\"]\nmax_sessions = 1\n\n[defaults]\n{defaults}\n"
+    );
+    Setup::new(config).start().await
+}
+
+#[tokio::test]
+async fn a_client_too_many_gets_1013_with_a_hint() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"200ms\"\nretry_after = \"3s\"").await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+
+    let handshake = Handshake::to(gate.address())
+        .header("Sec-WebSocket-Protocol", "first, second")
+        .header("Sec-WebSocket-Extensions", "permessage-deflate");
+    let (mut refused, response) = handshake.open_with_response().await;
+    assert_eq!(response.header("Sec-WebSocket-Protocol"), Some("first"), "or a browser would see 1006");
+    assert_eq!(response.header("Sec-WebSocket-Extensions"), None);
+    let close = refused.close().await;
+    assert_ours(&close, 1013, "overloaded");
+    assert!(hint(&close) >= 3, "{close:?}");
+    refused.answer_close(&close).await;
+
+    exchange(&mut client, &mut server).await;
+    let metrics = gate.metrics().await;
+    assert_eq!(metrics.accepted(), 1.0, "a refusal is no session");
+    assert_eq!(metrics.sum(name::HANDSHAKES, &[("result", "rejected"), ("status", "101")]), 1.0);
+    assert_eq!(metrics.sum(name::SHED, &[]), 1.0);
+    let record = gate.record().await;
+    assert_eq!((record.event(), record.text("id")), ("refused", close.parameter("id").expect("checked above")));
+}
+
+#[tokio::test]
+async fn a_waiting_client_enters_when_there_is_room() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"20s\"").await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+
+    let handshake = Handshake::to(gate.address());
+    let (mut second, ()) = tokio::join!(handshake.open(), async {
+        client.send(Frame::close(1000, "")).await;
+        assert_eq!(server.close().await, Close::new(1000, ""));
+        server.answer_close(&Close::new(1000, "")).await;
+    });
+    let mut second_server = upstream.accept().await;
+    exchange(&mut second, &mut second_server).await;
+}
+
+#[tokio::test]
+async fn a_route_may_refuse_with_503_at_once() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"60s\"\non_overload = \"503\"").await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+
+    let response = Handshake::to(gate.address()).refusal().await;
+    assert_eq!(response.status, 503);
+    let seconds = response.header("Retry-After").expect("Retry-After");
+    seconds.parse::<u32>().expect("whole seconds");
+    exchange(&mut client, &mut server).await;
+}
+
+#[tokio::test]
+async fn past_the_cap_of_waiting_clients_there_is_503() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"20s\"\nmax_waiting = 1").await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+
+    // Of two more, one waits and the other is turned away; which is which is theirs to race for.
+    let mut answers = JoinSet::new();
+    for _ in 0..2 {
+        let handshake = Handshake::to(gate.address());
+        answers.spawn(async move { handshake.attempt().await });
+    }
+    let refused = answers.join_next().await.expect("two of them").expect("an answer").expect_err("a refusal");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("Retry-After").is_some());
+
+    client.send(Frame::close(1000, "")).await;
+    server.close().await;
+    server.answer_close(&Close::new(1000, "")).await;
+    upstream.accept().await;
+    let waited = answers.join_next().await.expect("one more").expect("an answer");
+    assert!(waited.is_ok(), "the one that waited enters");
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_503_is_told_as_1013_with_its_own_time() {
+    for answer in ["503 Service Unavailable", "429 Too Many Requests"] {
+        let upstream = Upstream::bind().await;
+        let gate = Setup::proxy_with_defaults(upstream.address(), "queue_timeout = \"200ms\"").start().await;
+        let handshake = Handshake::to(gate.address());
+        let (mut client, ()) = tokio::join!(handshake.open(), async {
+            let answer = format!("HTTP/1.1 {answer}\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n");
+            upstream.arrival().await.answer(&answer).await;
+        });
+        let close = client.close().await;
+        assert_ours(&close, 1013, "upstream-overloaded");
+        assert!(hint(&close) >= 7, "{close:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_connections_is_told_as_1013() {
+    let nobody = Upstream::bind().await.address();
+    let gate = Setup::proxy_with_defaults(nobody, "queue_timeout = \"200ms\"").start().await;
+    let mut client = Handshake::to(gate.address()).open().await;
+    let close = client.close().await;
+    assert_ours(&close, 1013, "no-upstream");
+    hint(&close);
+    let metrics = gate.metrics().await;
+    assert_eq!((metrics.accepted(), metrics.open()), (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn an_upstream_that_comes_back_while_a_client_waits_gets_it() {
+    let upstream = Upstream::bind().await;
+    let address = upstream.address();
+    drop(upstream);
+    let gate = Setup::proxy_with_defaults(address, "queue_timeout = \"20s\"").start().await;
+    let handshake = Handshake::to(gate.address());
+    let (mut client, mut server) = tokio::join!(handshake.open(), async {
+        gate.metrics_where("a failed connect", |metrics| metrics.sum("tidegate_upstream_connects_total", &[]) > 0.0)
+            .await;
+        Upstream::bind_to(address).await.accept().await
+    });
+    exchange(&mut client, &mut server).await;
+}
+
+#[tokio::test]
+async fn where_the_route_says_503_an_unreachable_upstream_is_502() {
+    let nobody = Upstream::bind().await.address();
+    let gate = Setup::proxy_with_defaults(nobody, "on_overload = \"503\"").start().await;
+    assert_eq!(Handshake::to(gate.address()).refusal().await.status, 502);
+}
+
+#[tokio::test]
+async fn a_tidegate_out_of_descriptors_keeps_its_sessions_and_recovers() {
+    const OPEN_FILES: u32 = 64;
+    let upstream = Upstream::bind().await;
+    let gate = Setup::proxy_to(upstream.address()).open_files(OPEN_FILES).start().await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+
+    let mut crowd = Vec::new();
+    for _ in 0..2 * OPEN_FILES {
+        crowd.push(tokio::net::TcpStream::connect(gate.address()).await.expect("room in the backlog"));
+    }
+    exchange(&mut client, &mut server).await;
+    drop(crowd);
+    let (mut newcomer, mut newcomer_server) = pair(gate.address(), &upstream).await;
+    exchange(&mut newcomer, &mut newcomer_server).await;
+    exchange(&mut client, &mut server).await;
+}

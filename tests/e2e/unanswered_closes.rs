@@ -1,0 +1,72 @@
+//! One endpoint closes and the other never answers: 1000 is not invented for it.
+
+use harness::raw::{Close, Ending};
+use harness::{Frame, Peer};
+
+use crate::session::{Session, assert_ours, assert_record};
+
+const SHORT: &str = "close_timeout = \"500ms\"";
+
+#[derive(Clone, Copy)]
+enum Silence {
+    Fin,
+    Silent,
+    Reset,
+}
+
+async fn keep_silent(peer: Peer, how: Silence) -> Option<Peer> {
+    match how {
+        Silence::Fin => peer.hang_up().await,
+        Silence::Reset => peer.reset(),
+        Silence::Silent => return Some(peer),
+    }
+    None
+}
+
+#[tokio::test]
+async fn client_closes_and_upstream_does_not_answer_then_client_gets_1014() {
+    let cases =
+        [(Silence::Fin, "upstream-no-close"), (Silence::Silent, "upstream-silent"), (Silence::Reset, "upstream-lost")];
+    for (how, cause) in cases {
+        let Session { gate, mut client, mut server, .. } = Session::open_with(SHORT).await;
+        client.send(Frame::close(1000, "done")).await;
+        assert_eq!(server.close().await, Close::new(1000, "done"));
+        let _kept = keep_silent(server, how).await;
+        assert_ours(&client.close().await, 1014, cause);
+        assert_eq!(client.end().await, Ending::Fin);
+        let record = gate.record().await;
+        assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("relayed", "client", cause));
+    }
+}
+
+#[tokio::test]
+async fn upstream_closes_and_client_does_not_answer_then_upstream_gets_1011() {
+    let cases =
+        [(Silence::Fin, "client-no-close"), (Silence::Silent, "client-silent"), (Silence::Reset, "client-lost")];
+    for (how, cause) in cases {
+        let Session { gate, mut client, mut server, .. } = Session::open_with(SHORT).await;
+        server.send(Frame::close(1000, "done")).await;
+        assert_eq!(client.close().await, Close::new(1000, "done"));
+        let _kept = keep_silent(client, how).await;
+        assert_ours(&server.close().await, 1011, cause);
+        let record = gate.record().await;
+        assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("relayed", "upstream", cause));
+    }
+}
+
+#[tokio::test]
+async fn a_route_may_echo_the_unanswered_close() {
+    let defaults = format!("{SHORT}\nlate_reply = \"echo\"");
+    let Session { gate, mut client, mut server, .. } = Session::open_with(&defaults).await;
+    client.send(Frame::close(4001, "done")).await;
+    assert_eq!(server.close().await, Close::new(4001, "done"));
+    assert_eq!(client.close().await, Close::new(4001, "done"));
+    assert_record(
+        &gate.record().await,
+        "relayed",
+        "client",
+        "upstream-silent",
+        "sent 4001, received 4001, clean",
+        "sent 4001, received none, no-reply",
+    );
+}

@@ -1,0 +1,67 @@
+//! Chromium, driven over its DevTools protocol by `tests/peers/browser.js`.
+
+use serde_json::{Value, json};
+
+use crate::scratch::Scratch;
+use crate::script::{Runtime, Script};
+use crate::tools::Tool;
+
+/// A running browser with one page. It is killed on drop.
+#[derive(Debug)]
+pub struct Browser {
+    script: Script,
+    _profile: Scratch,
+}
+
+impl Browser {
+    /// Starts it; `None` when it cannot be had, which has then been said.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start() -> Option<Self> {
+        let (chromium, node) = (Tool::Chromium.need()?, Runtime::node()?);
+        let profile = Scratch::new("chromium");
+        let mut script = node.script("browser", &json!({ "chromium": chromium, "profile": profile.path() }));
+        script.event("ready").await;
+        Some(Self { script, _profile: profile })
+    }
+
+    /// Opens another page and waits until it has loaded.
+    ///
+    /// # Panics
+    /// When it does not load.
+    pub async fn go_to(&mut self, url: &str) {
+        self.script.tell(&json!({ "goto": url })).await;
+        self.script.event("loaded").await;
+    }
+
+    /// What an expression is on the page, promises awaited.
+    ///
+    /// # Panics
+    /// When it throws.
+    pub async fn evaluate(&mut self, expression: &str) -> Value {
+        self.script.tell(&json!({ "evaluate": expression })).await;
+        self.script.event("value").await["value"].take()
+    }
+
+    /// Opens a WebSocket from the page and waits until it is open. `id` tells it from others.
+    pub async fn open_socket(&mut self, id: &str, url: &str) {
+        self.begin_socket(id, url).await;
+        self.script.event_where("socket-open", |event| event["id"] == id).await;
+    }
+
+    /// Begins to open a WebSocket from the page.
+    pub async fn begin_socket(&mut self, id: &str, url: &str) {
+        self.script.tell(&json!({ "socket": id, "url": url })).await;
+    }
+
+    /// Calls a method of a WebSocket of the page.
+    pub async fn call_socket(&mut self, id: &str, method: &str, arguments: Value) {
+        self.script.tell(&json!({ "socket": id, "method": method, "arguments": arguments })).await;
+    }
+
+    /// What `onclose` of a WebSocket got: `code`, `reason`, `wasClean`.
+    pub async fn socket_closed(&mut self, id: &str) -> Value {
+        self.script.event_where("socket-close", |event| event["id"] == id).await
+    }
+}

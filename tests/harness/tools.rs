@@ -1,0 +1,180 @@
+//! Brings what the tests need and the machine may lack: other people's WebSocket peers, a browser, Prometheus.
+//!
+//! Packages of npm and PyPI go to `target/tools`, in exactly the versions of `tests/tools`. Programs are taken from
+//! the path, else from the system's packages where that may be done. What cannot be brought is said on the terminal,
+//! past the test runner's capture, and fails the test when `CI=true`.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::scratch::{package_directory, target_directory};
+
+/// Something a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// Node with `ws`, `undici` and Socket.IO.
+    Node,
+    /// Python with `websockets` and `aiohttp`.
+    Python,
+    /// Chromium or Chrome.
+    Chromium,
+    /// The Prometheus server.
+    Prometheus,
+    /// Prometheus' checker of metrics pages.
+    Promtool,
+}
+
+impl Tool {
+    /// Everything there is to bring.
+    pub const ALL: [Self; 5] = [Self::Node, Self::Python, Self::Chromium, Self::Prometheus, Self::Promtool];
+
+    /// Brings it; gives the program to run.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub fn bring(self) -> Result<PathBuf, String> {
+        let tools = target_directory().join("tools");
+        fs::create_dir_all(&tools).map_err(|error| format!("cannot create {}: {error}", tools.display()))?;
+        // Test processes run side by side; one brings, the others wait.
+        let turn = File::create(tools.join("lock")).map_err(|error| format!("no lock file: {error}"))?;
+        turn.lock().map_err(|error| format!("no lock: {error}"))?;
+        match self {
+            Self::Node => bring_node(&tools),
+            Self::Python => bring_python(&tools),
+            Self::Chromium => match find(&["chromium", "chromium-browser", "google-chrome"]) {
+                Some(found) => Ok(found),
+                None => find_or_install("chromium", "chromium"),
+            },
+            Self::Prometheus => bring_from_package(&tools, "prometheus"),
+            Self::Promtool => bring_from_package(&tools, "promtool"),
+        }
+    }
+
+    /// Brings it for a test; `None` when the test is to be skipped, which has then been said.
+    ///
+    /// # Panics
+    /// When it cannot be brought and `CI=true`.
+    pub fn need(self) -> Option<PathBuf> {
+        self.bring()
+            .inspect_err(|why| {
+                assert!(!in_ci(), "{self:?} cannot be brought: {why}");
+                let test = std::thread::current().name().unwrap_or("a test").to_owned();
+                // Not `eprintln!`: the test runner would hide it.
+                let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {test}: no {self:?}: {why} ***");
+            })
+            .ok()
+    }
+}
+
+/// Whether what is missing is a failure.
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
+/// Where Node finds the packages.
+pub fn node_modules() -> PathBuf {
+    target_directory().join("tools/node/node_modules")
+}
+
+/// Installs the packages of `tests/tools/package-lock.json`.
+fn bring_node(tools: &Path) -> Result<PathBuf, String> {
+    let directory = tools.join("node");
+    let sources = ["package.json", "package-lock.json"];
+    let node = find_or_install("node", "nodejs")?;
+    once(&directory, &sources, || {
+        let npm = find_or_install("npm", "npm")?;
+        run(Command::new(npm).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&directory))
+    })?;
+    Ok(node)
+}
+
+/// Installs the packages of `tests/tools/requirements.txt` into a virtual environment.
+fn bring_python(tools: &Path) -> Result<PathBuf, String> {
+    let directory = tools.join("python");
+    let python = directory.join("venv/bin/python");
+    once(&directory, &["requirements.txt"], || {
+        let system = find_or_install("python3", "python3")?;
+        let venv = || run(Command::new(&system).args(["-m", "venv", "--clear"]).arg(directory.join("venv")));
+        // Debian keeps the module in a package of its own.
+        venv().or_else(|_| install("python3-venv").and_then(|()| venv()))?;
+        let requirements = directory.join("requirements.txt");
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))
+    })?;
+    Ok(python)
+}
+
+/// A program of Debian's `prometheus` package. The package is only unpacked: installing it would start a service.
+fn bring_from_package(tools: &Path, program: &str) -> Result<PathBuf, String> {
+    if let Some(found) = find(&[program]) {
+        return Ok(found);
+    }
+    let directory = tools.join("prometheus");
+    once(&directory, &[], || {
+        refresh_package_lists();
+        run(Command::new("apt-get").args(["download", "--quiet", "prometheus"]).current_dir(&directory))?;
+        let unpack = "dpkg-deb --extract prometheus_*.deb .";
+        run(Command::new("sh").args(["-c", unpack]).current_dir(&directory))
+    })?;
+    Ok(directory.join("usr/bin").join(program))
+}
+
+/// Does `work` in `directory` unless it was done already with the same `sources` of `tests/tools`, which it finds there.
+fn once(directory: &Path, sources: &[&str], work: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let stamp = directory.join("stamp");
+    let mut wanted = String::from("done\n");
+    for source in sources {
+        wanted += &fs::read_to_string(package_directory().join("tools").join(source)).map_err(|e| e.to_string())?;
+    }
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == wanted) {
+        return Ok(());
+    }
+    // It need not be there.
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir_all(directory).map_err(|error| error.to_string())?;
+    for source in sources {
+        fs::copy(package_directory().join("tools").join(source), directory.join(source)).map_err(|e| e.to_string())?;
+    }
+    work()?;
+    fs::write(stamp, wanted).map_err(|error| error.to_string())
+}
+
+/// The first of `names` on the path.
+fn find(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    names.iter().find_map(|name| std::env::split_paths(&path).map(|entry| entry.join(name)).find(|file| file.is_file()))
+}
+
+fn find_or_install(program: &str, package: &str) -> Result<PathBuf, String> {
+    if let Some(found) = find(&[program]) {
+        return Ok(found);
+    }
+    install(package)?;
+    find(&[program]).ok_or_else(|| format!("the package {package} has no {program}"))
+}
+
+/// Installs a package of the system, where that may be done.
+fn install(package: &str) -> Result<(), String> {
+    let may = find(&["apt-get"]).is_some() && rustix::process::geteuid().is_root();
+    if !may {
+        return Err(format!("please install {package}: only root can, with apt-get"));
+    }
+    refresh_package_lists();
+    let mut command = Command::new("apt-get");
+    command.args(["install", "--yes", "--quiet", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", package]);
+    run(command.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// A fresh machine has no lists; one that cannot refresh them may have old ones that still serve.
+fn refresh_package_lists() {
+    let _ = run(Command::new("apt-get").args(["update", "--quiet"]));
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
+}
