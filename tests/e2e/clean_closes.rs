@@ -1,7 +1,7 @@
 //! What one endpoint says in its Close, the other hears.
 
 use harness::Frame;
-use harness::raw::{Close, Ending};
+use harness::raw::Close;
 
 use crate::session::{Session, assert_record};
 
@@ -30,7 +30,7 @@ async fn client_closes_then_upstream_hears_it_and_its_answer_comes_back() {
         assert_eq!(server.close().await, close);
         server.answer_close(&close).await;
         assert_eq!(client.close().await, close);
-        assert_eq!(client.end().await, Ending::Fin);
+        client.finish().await;
     }
     stage.exchange().await;
 }
@@ -44,7 +44,7 @@ async fn upstream_closes_then_client_hears_it_and_its_answer_comes_back() {
         assert_eq!(client.close().await, close);
         client.answer_close(&close).await;
         assert_eq!(server.close().await, close);
-        assert_eq!(server.end().await, Ending::Fin);
+        server.finish().await;
     }
     stage.exchange().await;
 }
@@ -56,6 +56,7 @@ async fn an_answer_with_another_code_is_the_answer() {
     assert_eq!(server.close().await, Close::new(4001, "mine"));
     server.answer_close(&Close::new(1000, "")).await;
     assert_eq!(client.close().await, Close::new(1000, ""));
+    client.finish().await;
     let client_leg = "sent 1000, received 4001, clean";
     assert_record(
         &gate.record().await,
@@ -75,8 +76,7 @@ async fn closes_that_cross_are_each_others_answer() {
     server.send(Frame::close(4002, "server")).await;
     assert_eq!(server.close().await, Close::new(4001, "client"));
     assert_eq!(client.close().await, Close::new(4002, "server"));
-    assert_eq!(client.end().await, Ending::Fin);
-    assert_eq!(server.end().await, Ending::Fin);
+    tokio::join!(client.finish(), server.finish());
     assert_eq!(gate.record().await.verdict(), "agreed");
 }
 
@@ -116,5 +116,6 @@ async fn frames_behind_a_close_go_nowhere() {
     assert_eq!(server.close().await, Close::new(1000, ""));
     server.answer_close(&Close::new(1000, "")).await;
     assert_eq!(client.close().await, Close::new(1000, ""));
+    client.finish().await;
     assert_eq!(gate.record().await.verdict(), "agreed");
 }

@@ -3,8 +3,11 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use harness::ports::free_address;
+use harness::raw::pair;
 use harness::scratch::Scratch;
 use harness::tidegate::binary;
+use harness::{Upstream, eventually, http};
 
 const SMALLEST: &str = "[[listen]]
 address = \"127.0.0.1:0\"
@@ -65,4 +68,24 @@ fn a_file_that_is_not_there_is_said() {
 #[test]
 fn wrong_usage_is_2() {
     assert_eq!(tidegate(&["frobnicate"]).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn proxy_needs_no_file() {
+    let upstream = Upstream::bind().await;
+    let (listen, admin) = (free_address(), free_address());
+    let _child = tokio::process::Command::new(binary())
+        .args(["proxy", &format!("ws://{}", upstream.address())])
+        .args(["--listen", &listen.to_string(), "--admin", &admin.to_string()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("tidegate runs");
+    eventually("it to be ready", async || {
+        http::try_get(admin, "/readyz").await.is_ok_and(|answer| answer.status == 200).then_some(())
+    })
+    .await;
+    let (mut client, mut server) = pair(listen, &upstream).await;
+    crate::session::exchange(&mut client, &mut server).await;
 }

@@ -51,6 +51,31 @@ async fn a_frame_that_comes_byte_by_byte_arrives() {
 }
 
 #[tokio::test]
+async fn a_large_frame_that_comes_in_small_pieces_leaves_in_large_ones() {
+    const SIZE: usize = 1 << 20;
+    // Libraries limit the fragments of a message: Python's `websockets` takes 4096.
+    const MOST_FRAGMENTS: usize = SIZE / (32 << 10);
+    let Session { gate: _gate, mut client, mut server, .. } = Session::open().await;
+    let bytes = Frame::binary(vec![7; SIZE]).encode(Some([1, 2, 3, 4]));
+    let sending = async {
+        for piece in bytes.chunks(1400) {
+            client.send_bytes(piece).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let counting = async {
+        let (mut fragments, mut received) = (0, 0);
+        while received < SIZE {
+            received += server.frame().await.payload.len();
+            fragments += 1;
+        }
+        fragments
+    };
+    let ((), fragments) = tokio::join!(sending, counting);
+    assert!(fragments <= MOST_FRAGMENTS, "{fragments} fragments");
+}
+
+#[tokio::test]
 async fn many_frames_in_one_segment_arrive() {
     let mut session = Session::open().await;
     let frames: Vec<_> = (0..500).map(|n| Frame::text(&format!("message {n}"))).collect();
@@ -122,6 +147,7 @@ async fn a_thousand_sessions_at_once_echo() {
     for client in &mut clients {
         assert_eq!(client.close().await, Close::new(1000, ""));
     }
+    drop(clients);
     let metrics = gate.metrics_where("no open session", |metrics| metrics.open() == 0.0).await;
     assert_eq!(metrics.sum(name::CLOSES, &[("code", "1000")]), SESSIONS as f64);
 }
@@ -140,8 +166,11 @@ async fn a_tls_listener_serves_wss() {
     tokio::join!(server.send_pattern(4 * MIB), client.expect_pattern(4 * MIB));
 
     client.send(Frame::close(4002, "sealed, too")).await;
-    server.answer_close(&Close::new(4002, "sealed, too")).await;
-    assert_eq!(client.close().await, Close::new(4002, "sealed, too"));
+    let close = server.close().await;
+    server.answer_close(&close).await;
+    assert_eq!(client.close().await, close);
+    assert_eq!(close, Close::new(4002, "sealed, too"));
+    client.finish().await;
 }
 
 #[tokio::test]

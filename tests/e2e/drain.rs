@@ -81,6 +81,24 @@ async fn a_draining_tidegate_takes_nobody_new_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_session_that_opens_as_the_drain_begins_is_told_too() {
+    // The signal races with the session's first moments; every order must be right.
+    for _ in 0..10 {
+        let upstream = Upstream::bind().await;
+        let mut gate = with_window(upstream.address(), "20s").start().await;
+        let (mut client, mut server) = pair(gate.address(), &upstream).await;
+        gate.terminate();
+        let close = client.close().await;
+        assert_ours(&close, 1012, "restarting");
+        client.send(close.to_frame()).await;
+        let close = server.close().await;
+        assert_ours(&close, 1001, "restarting");
+        server.answer_close(&close).await;
+        assert_eq!(gate.exit().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
 async fn a_second_sigterm_ends_it_at_once_with_closes_still_said() {
     let echo = Echo::start().await;
     let mut gate = with_window(echo.address(), "10m").start().await;

@@ -4,6 +4,7 @@ mod browser;
 mod clean_closes;
 mod command_line;
 mod data_path;
+mod demo;
 mod drain;
 mod ecosystems;
 mod handshake;

@@ -80,7 +80,9 @@ async fn closes_are_counted_by_who_code_and_cause() {
     let Session { gate, mut client, mut server, .. } = session;
     server.send(Frame::close(4001, "bye")).await;
     let close = client.close().await;
-    client.answer_close(&close).await;
+    client.send(close.to_frame()).await;
+    assert_eq!(server.close().await, close);
+    tokio::join!(client.finish(), server.finish());
     let labels = [("route", "main"), ("side", "upstream"), ("code", "4xxx"), ("cause", "upstream-close")];
     gate.metrics_where("the Close to be counted", |metrics| metrics.sum(name::CLOSES, &labels) == 1.0).await;
 }
@@ -107,6 +109,7 @@ async fn a_session_is_one_line_of_the_access_log() {
     assert_eq!(client.text().await, "hello");
     client.send(Frame::close(4001, "secret reason")).await;
     client.close().await;
+    client.finish().await;
 
     let record = gate.record().await;
     let legs = "sent 4001, received 4001, clean";

@@ -51,12 +51,12 @@ async fn a_waiting_client_enters_when_there_is_room() {
     let (mut client, mut server) = pair(gate.address(), &upstream).await;
 
     let handshake = Handshake::to(gate.address());
-    let (mut second, ()) = tokio::join!(handshake.open(), async {
+    let (mut second, mut second_server) = tokio::join!(handshake.open(), async {
         client.send(Frame::close(1000, "")).await;
         assert_eq!(server.close().await, Close::new(1000, ""));
         server.answer_close(&Close::new(1000, "")).await;
+        upstream.accept().await
     });
-    let mut second_server = upstream.accept().await;
     exchange(&mut second, &mut second_server).await;
 }
 

@@ -1,6 +1,6 @@
 //! One endpoint closes and the other never answers: 1000 is not invented for it.
 
-use harness::raw::{Close, Ending};
+use harness::raw::Close;
 use harness::{Frame, Peer};
 
 use crate::session::{Session, assert_ours, assert_record};
@@ -33,7 +33,7 @@ async fn client_closes_and_upstream_does_not_answer_then_client_gets_1014() {
         assert_eq!(server.close().await, Close::new(1000, "done"));
         let _kept = keep_silent(server, how).await;
         assert_ours(&client.close().await, 1014, cause);
-        assert_eq!(client.end().await, Ending::Fin);
+        client.finish().await;
         let record = gate.record().await;
         assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("relayed", "client", cause));
     }
@@ -48,7 +48,9 @@ async fn upstream_closes_and_client_does_not_answer_then_upstream_gets_1011() {
         server.send(Frame::close(1000, "done")).await;
         assert_eq!(client.close().await, Close::new(1000, "done"));
         let _kept = keep_silent(client, how).await;
-        assert_ours(&server.close().await, 1011, cause);
+        let close = server.close().await;
+        assert_ours(&close, 1011, cause);
+        server.answer_close(&close).await;
         let record = gate.record().await;
         assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("relayed", "upstream", cause));
     }
@@ -61,6 +63,7 @@ async fn a_route_may_echo_the_unanswered_close() {
     client.send(Frame::close(4001, "done")).await;
     assert_eq!(server.close().await, Close::new(4001, "done"));
     assert_eq!(client.close().await, Close::new(4001, "done"));
+    client.finish().await;
     assert_record(
         &gate.record().await,
         "relayed",

@@ -1,6 +1,6 @@
 //! Bytes that break RFC 6455: whoever sent them hears what was wrong, the other side hears whose fault it was.
 
-use harness::raw::{Ending, opcode, pair};
+use harness::raw::{opcode, pair};
 use harness::{Frame, Peer};
 
 use crate::session::{Session, assert_ours};
@@ -45,7 +45,7 @@ const OFFENCES: &[(&str, Offence, u16, &str)] = &[
         "Close with a reason that is not UTF-8",
         |e| e(Frame::new(opcode::CLOSE, [3, 232, 0xc3, 0x28])),
         1007,
-        "invalid-utf8",
+        "protocol-error",
     ),
     ("text that is not UTF-8", |e| e(Frame::new(opcode::TEXT, [0xc3, 0x28])), 1007, "invalid-utf8"),
     (
@@ -69,8 +69,7 @@ fn odd_lengths(mask_bit: u8) -> [(&'static str, Vec<u8>); 3] {
 async fn expect_close(peer: &mut Peer, code: u16, cause: &str) {
     let close = peer.close_after_data().await;
     assert_ours(&close, code, cause);
-    peer.send(close.to_frame()).await;
-    assert_eq!(peer.end().await, Ending::Fin);
+    peer.answer_close(&close).await;
 }
 
 #[tokio::test]
@@ -131,7 +130,7 @@ async fn client_message_over_the_limit_is_refused_by_its_header() {
     let close = client.close().await;
     assert_ours(&close, 1009, "message-too-big");
     assert_eq!(close.parameter("limit"), Some("1000"));
-    client.send(close.to_frame()).await;
+    client.answer_close(&close).await;
     expect_close(&mut server, 1001, "client-message-too-big").await;
     assert_eq!(gate.record().await.cause(), "client-message-too-big");
 }

@@ -59,8 +59,7 @@ impl Record {
 
     /// What one leg (`client`, `upstream`) was sent and what came from it: `"sent 1014, received none, lost"`.
     pub fn leg(&self, side: &str) -> String {
-        // `upstream` is taken: it is the upstream's name.
-        let leg = &self.0[if side == "upstream" { "upstream_leg" } else { side }];
+        let leg = &self.0["legs"][side];
         let mut summary = String::new();
         for way in ["sent", "received"] {
             let _ = match &leg[way] {

@@ -42,12 +42,13 @@ pub(crate) fn admin(text: &str) -> Result<Option<Address>, Complaint> {
     if text == "off" { Ok(None) } else { listen(text).map(Some) }
 }
 
-/// The path of a unix socket, or `off`.
-pub(crate) fn admin_socket(text: &str) -> Result<Option<PathBuf>, Complaint> {
-    match text {
-        "off" => Ok(None),
-        path => unix(path.strip_prefix("unix:").unwrap_or(path)).map(Some),
+/// `off`. A path is a plan, and an error until it is carried out.
+pub(crate) fn admin_socket(text: &str) -> Result<(), Complaint> {
+    if text == "off" {
+        return Ok(());
     }
+    Err(Complaint::new("an admin socket is not supported yet: `socket` can only be \"off\"")
+        .help("SIGHUP reloads, SIGTERM drains"))
 }
 
 /// `host:port`, `ws://host:port` or `unix:PATH`.

@@ -192,8 +192,6 @@ pub struct Drain {
 pub struct Admin {
     /// `/metrics`, `/livez`, `/readyz`. Default `127.0.0.1:9180`. `None`: off.
     pub address: Option<Address>,
-    /// A unix socket for verbs that change something. Default `None`: off.
-    pub socket: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -220,7 +218,7 @@ pub enum AccessLog {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))), socket: None }
+        Self { address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))) }
     }
 }
 

@@ -117,7 +117,7 @@ fn certificate(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Option
 fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], problems: &mut Problems) -> Admin {
     let mut reader = Reader::of(table, &sections::ADMIN, problems);
     let address = reader.text("address", addresses::admin);
-    let socket = reader.text("socket", addresses::admin_socket).and_then(Spanned::into_inner);
+    reader.text("socket", addresses::admin_socket);
     let taken = |address: &Address| listeners.iter().find(|listener| listener.get_ref().address == *address);
     if let Some(place) = &address
         && let Some(address) = place.get_ref()
@@ -133,7 +133,7 @@ fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], pr
             problems.at(place.span(), complaint.context(listener.span(), "clients connect here"));
         }
     }
-    Admin { address: address.and_then(Spanned::into_inner), socket }
+    Admin { address: address.and_then(Spanned::into_inner) }
 }
 
 fn read_log(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Log {

@@ -148,9 +148,9 @@ pub(crate) static ADMIN: Section = Section {
         },
         Key {
             name: "socket",
-            kind: Text(r#"the path of a unix socket, or "off""#),
+            kind: Text(r#""off""#),
             presence: Default(r#""off""#),
-            doc: "A unix socket for verbs that change something.",
+            doc: "A unix socket for verbs that change something: not supported yet.",
             reason: "Signals reload and drain; nothing more listens than is asked for.",
         },
     ],

@@ -127,7 +127,7 @@ window = "1m"
 mode = "observe"
 [admin]
 address = "off"
-socket = "/run/tidegate/admin.sock"
+socket = "off"
 [log]
 access = "/var/log/tidegate.log"
 level = "warn,tidegate_proxy=debug"
@@ -173,7 +173,6 @@ format = "pretty"
     assert_eq!(config.upstreams["unused"].tls, Some(UpstreamTls { ca: None, server_name: None }));
     assert_eq!(config.drain.window, Duration::from_secs(60));
     assert_eq!(config.admin.address, None);
-    assert_eq!(config.admin.socket, Some(PathBuf::from("/run/tidegate/admin.sock")));
     assert_eq!(config.log.access, AccessLog::File(PathBuf::from("/var/log/tidegate.log")));
     assert_eq!(config.log.level, "warn,tidegate_proxy=debug");
     assert_eq!(config.log.json, Some(false));

@@ -71,10 +71,6 @@ impl Listening {
             Address::Unix(path) => bind_unix(path).map_err(named),
         }
     }
-
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { socket: self.socket.try_clone()?, address: self.address.clone() })
-    }
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {

@@ -115,13 +115,6 @@ impl Buffer {
         self.settle();
     }
 
-    /// Nothing of what is here leaves.
-    pub(crate) fn clear(&mut self) {
-        self.end = self.ready;
-        self.out = self.ready;
-        self.settle();
-    }
-
     /// What is not judged yet is forgotten.
     pub(crate) fn clear_pending(&mut self) {
         self.end = self.ready;

@@ -112,7 +112,8 @@ impl Capacity {
                 inner.governor.release(permit, now);
             }
         }
-        let next = inner.governor.poll_timeout();
+        // Time brings news to parked clients alone: without any, nobody needs to be woken for it.
+        let next = if inner.waiting.is_empty() { None } else { inner.governor.poll_timeout() };
         let sooner = next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed || armed <= now));
         inner.armed = next;
         if sooner {

@@ -32,7 +32,8 @@ pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: Option<SocketAddr>,
-    pub(crate) load: Rc<Load>,
+    /// Counts for its worker as long as any part of it lives.
+    pub(crate) _load: Rc<Load>,
 }
 
 impl Client {
@@ -182,7 +183,12 @@ async fn open(opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -
     for kind in sanitized {
         shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
     }
-    match find(&opening.facts, &target, &head, &upgrade, by_status).await {
+    let found = tokio::select! {
+        found = find(&opening.facts, &target, &head, &upgrade, by_status) => found,
+        // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
+        () = shared.drain_begins() => return DRAINING.into(),
+    };
+    match found {
         Ok((accepted, slot)) => accept(opening, accepted, slot, &upgrade),
         Err(NoUpstream::Governor(refusal)) => refuse(opening, refusal, by_status, &upgrade),
         Err(NoUpstream::Upstream(failure)) => failed(failure),
@@ -228,12 +234,13 @@ async fn find(
             Err(failure) => failure,
         };
         metrics.upstream_connects.with_label_values(&[&route.upstream, failure.reason()]).inc();
-        tracing::debug!(upstream = route.upstream, endpoint = %address, ?failure, "upstream handshake failed");
+        let (reason, detail) = (failure.reason(), failure.detail());
+        tracing::debug!(upstream = route.upstream, endpoint = %address, reason, detail, "handshake failed");
         let outcome = failure.outcome();
         match (&failure, outcome) {
             // Nobody took a byte of the request: another endpoint may.
             (Failure::Connect(_) | Failure::Dns(_), _) if !by_status => admission.failed(slot, outcome),
-            (Failure::Connect(_) | Failure::Dns(_), _) => {
+            (Failure::Connect(_) | Failure::Dns(_) | Failure::ConnectTimeout, _) => {
                 admission.failed(slot, outcome);
                 if admission.is_exhausted() {
                     return Err(NoUpstream::Upstream(failure));

@@ -61,7 +61,7 @@ impl Leg {
             Poll::Ready(Ok(0)) => self.fail(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Err(error)) => self.fail(error),
             Poll::Ready(Ok(len)) => {
-                self.unflushed = !matches!(self.stream, Some(Stream::Tcp(_) | Stream::Unix(_)));
+                self.unflushed = self.stream.as_ref().is_some_and(Stream::is_tls);
                 Poll::Ready(Ok(len))
             }
             Poll::Pending => Poll::Pending,
@@ -94,10 +94,15 @@ impl Leg {
     }
 
     /// Half-closes it, if that is wanted. `Ready(true)`: its half is over. Everything for it must have been written.
-    pub(crate) fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// `ended`: the other half is over already.
+    pub(crate) fn poll_half_close(&mut self, cx: &mut Context<'_>, ended: bool) -> Poll<bool> {
         if self.half_closing == HalfClose::Wanted
             && let Some(stream) = &mut self.stream
         {
+            if ended && !stream.is_tls() {
+                // Nothing is unread, so that closing it now says all that a half-close would.
+                return Poll::Ready(true);
+            }
             // An error says that the transport is over already.
             let _ = ready!(Pin::new(stream).poll_shutdown(cx));
             self.half_closing = HalfClose::Done;

@@ -15,6 +15,7 @@ mod http;
 mod leg;
 mod meter;
 pub mod metrics;
+mod random;
 mod registry;
 mod request;
 mod server;
@@ -26,9 +27,5 @@ mod tls;
 mod upstream;
 mod worker;
 
+use random::random;
 pub use server::{Drained, Server};
-
-/// A random number that nobody can guess: for masks, ids and jitter, all of them rare.
-fn random() -> u32 {
-    getrandom::u32().expect("the kernel has random numbers")
-}

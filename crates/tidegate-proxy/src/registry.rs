@@ -41,10 +41,6 @@ impl Registry {
         Entry { registry: self.clone(), key, live }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.sessions.borrow().len()
-    }
-
     /// The live sessions, in no order that means anything.
     pub(crate) fn all(&self) -> Vec<Rc<Live>> {
         self.sessions.borrow().iter().map(|(_, live)| live.clone()).collect()

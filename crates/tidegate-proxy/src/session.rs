@@ -179,7 +179,7 @@ impl Drop for Open {
             self.client.worker.shared.metrics.task_panics.inc();
             let lost = || LegRecord { sent: None, received: None, end: tidegate_session::LegEnd::Lost };
             let (client, upstream) = (lost(), lost());
-            self.count(&Record { end: End::Internal, verdict: Verdict::Unclosable, client, upstream });
+            self.count(&Record { end: End::Internal, verdict: Verdict::Unclosable, client, upstream, premature: None });
         }
     }
 }

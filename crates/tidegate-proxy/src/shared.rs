@@ -11,7 +11,8 @@ use std::{
 };
 
 use tidegate_config::{Config, Live, Upstream};
-use tokio::task::AbortHandle;
+use tidegate_governor::{Cap, Snapshot};
+use tokio::{sync::watch, task::AbortHandle};
 
 use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, tls, worker};
 
@@ -22,8 +23,8 @@ pub(crate) struct Shared {
     pub(crate) access: AccessLog,
     workers: OnceLock<Vec<worker::Handle>>,
     targets: Mutex<HashMap<String, Arc<Target>>>,
-    /// Set once a drain has begun: its window.
-    draining: OnceLock<Duration>,
+    /// The window of a drain, once it has begun.
+    draining: watch::Sender<Option<Duration>>,
     /// Legs that could not be given their Close.
     pub(crate) unclosable: AtomicU64,
     /// Nothing more is waited for.
@@ -51,7 +52,7 @@ impl Shared {
             access,
             workers: OnceLock::new(),
             targets: Mutex::default(),
-            draining: OnceLock::new(),
+            draining: watch::Sender::new(None),
             unclosable: AtomicU64::new(0),
             hurried: AtomicBool::new(false),
         }
@@ -72,11 +73,17 @@ impl Shared {
     }
 
     pub(crate) fn draining(&self) -> Option<Duration> {
-        self.draining.get().copied()
+        *self.draining.borrow()
+    }
+
+    /// Returns when a drain begins.
+    pub(crate) async fn drain_begins(&self) {
+        // The sender is ours: it does not go away.
+        let _ = self.draining.subscribe().wait_for(Option::is_some).await;
     }
 
     pub(crate) fn begin_drain(&self, window: Duration) {
-        let _ = self.draining.set(window);
+        self.draining.send_replace(Some(window));
         self.metrics.draining.set(1);
     }
 
@@ -118,22 +125,38 @@ impl Shared {
 
     /// Brings the gauges of the governors up to date, for a scrape.
     pub(crate) fn observe(&self) {
+        let metrics = &self.metrics;
+        // An upstream that is no longer configured has no gauges.
+        for gauges in
+            [&metrics.governor_in_use, &metrics.governor_waiting, &metrics.governor_limit, &metrics.upstream_endpoints]
+        {
+            gauges.reset();
+        }
+        let config = self.live.load();
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, target) in targets.iter() {
             let seen = target.capacity.snapshot();
-            let metrics = &self.metrics;
             metrics.governor_in_use.with_label_values(&[name]).set(seen.live.into());
             metrics.governor_waiting.with_label_values(&[name]).set(seen.waiting.into());
             let configured = seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0);
             let (cooling, healthy): (Vec<_>, Vec<_>) = configured.partition(|e| e.cooling_until.is_some());
             metrics.upstream_endpoints.with_label_values(&[name, "healthy"]).set(healthy.len() as i64);
             metrics.upstream_endpoints.with_label_values(&[name, "unhealthy"]).set(cooling.len() as i64);
-        }
-        drop(targets);
-        for (name, upstream) in &self.live.load().config.upstreams {
-            if let Some(limit) = upstream.capacity.max_sessions {
-                self.metrics.governor_limit.with_label_values(&[name]).set(limit.into());
+            let declared = config.config.upstreams.get(name).and_then(|upstream| upstream.capacity.max_sessions);
+            if let Some(limit) = session_limit(&seen, declared) {
+                metrics.governor_limit.with_label_values(&[name]).set(limit.into());
             }
         }
     }
+}
+
+/// The sessions that an upstream may hold: declared for all of it, or the sum of what its endpoints may.
+fn session_limit(seen: &Snapshot, declared: Option<u32>) -> Option<u32> {
+    let each =
+        seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0).map(|endpoint| match endpoint.max_sessions {
+            Cap::Declared(limit) | Cap::Measured(limit) => Some(limit),
+            Cap::Unlimited => None,
+        });
+    let sum = each.sum::<Option<u32>>();
+    [declared, sum].into_iter().flatten().min()
 }

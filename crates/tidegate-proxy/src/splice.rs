@@ -326,8 +326,9 @@ impl Splice {
         if self.leg(side).is_gone() || self.flush(side, cx, now).is_pending() {
             return false;
         }
-        match self.leg(side).poll_half_close(cx) {
-            Poll::Ready(true) if self.session.input(side) == Input::Ended => {
+        let ended = self.session.input(side) == Input::Ended;
+        match self.leg(side).poll_half_close(cx, ended) {
+            Poll::Ready(true) if ended => {
                 self.let_go(side, Parting::Close);
                 self.session.handle_gone(side);
                 true

@@ -84,6 +84,18 @@ impl Failure {
         }
     }
 
+    /// What lies behind it, for the log.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Connect(error) | Self::Dns(error) | Self::Tls(error) => error.to_string(),
+            Self::Invalid(what) => (*what).to_owned(),
+            Self::Refused(answer) => answer.status.to_string(),
+            Self::ConnectTimeout => "no connection in connect_timeout".to_owned(),
+            Self::AnswerTimeout => "no answer in handshake_timeout".to_owned(),
+            Self::Closed => "closed without an answer".to_owned(),
+        }
+    }
+
     /// The metric label: `result` of a connect, `reason` of a handshake.
     pub(crate) const fn reason(&self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! One worker: a thread with a runtime of its own, on which its sessions live from accept to end.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     io,
     rc::Rc,
@@ -39,6 +39,15 @@ use crate::{
 
 /// How long a client may take for its TLS handshake, and then for its request head. As HAProxy's examples have it.
 pub(crate) const CLIENT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sessions that are served between two looks at the sockets. tokio's own 61 makes several system calls of one burst,
+/// and several sleeps of its peers' one.
+const EVENT_INTERVAL: u32 = 1024;
+
+/// While a worker has connections, a timer of its own is never further away than this. tokio writes to its event
+/// descriptor, and wakes itself once for nothing, whenever a timer is set that is due before all others; a session
+/// sets several, all of them seconds away.
+const TICK: Duration = Duration::from_millis(250);
 
 /// What a worker is told.
 pub(crate) enum Message {
@@ -113,6 +122,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: Arc<AtomicUsize>,
     load: Arc<AtomicUsize>,
     counters: RefCell<HashMap<String, Arc<RouteCounters>>>,
+    ticking: Cell<bool>,
 }
 
 /// Starts a thread for each worker.
@@ -134,13 +144,21 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> io::Result<(Vec<Handl
         let report = report.clone();
         let thread = thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
             // A local runtime cannot move to its thread: it is made there.
-            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            let mut runtime = Builder::new_current_thread();
+            let runtime = runtime.enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default());
+            let runtime = match runtime {
                 Ok(runtime) => runtime,
                 Err(error) => return drop(report.send(Err(error))),
             };
             let _ = report.send(Ok(()));
-            let worker =
-                Rc::new(Worker { shared, registry: Rc::default(), sessions, load, counters: RefCell::default() });
+            let worker = Rc::new(Worker {
+                shared,
+                registry: Rc::default(),
+                sessions,
+                load,
+                counters: RefCell::default(),
+                ticking: Cell::new(false),
+            });
             runtime.block_on(worker.run(inbox));
         })?;
         threads.push(thread);
@@ -194,7 +212,18 @@ impl Worker {
     }
 
     fn take(self: &Rc<Self>, connection: Connection) {
+        if !self.ticking.replace(true) {
+            spawn_local(self.clone().tick());
+        }
         spawn_local(self.clone().serve(connection));
+    }
+
+    /// See [`TICK`].
+    async fn tick(self: Rc<Self>) {
+        while self.load.load(Relaxed) > 0 {
+            tokio::time::sleep(TICK).await;
+        }
+        self.ticking.set(false);
     }
 
     async fn serve(self: Rc<Self>, connection: Connection) {
@@ -205,7 +234,7 @@ impl Worker {
             (stream, _) => stream.ok(),
         };
         if let Some(stream) = stream {
-            http::serve(http::Client { worker: self, listener, peer, load: Rc::new(load) }, stream).await;
+            http::serve(http::Client { worker: self, listener, peer, _load: Rc::new(load) }, stream).await;
         }
     }
 

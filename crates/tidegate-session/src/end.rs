@@ -119,6 +119,8 @@ pub enum End {
     EndpointRemoved,
     /// No upstream was ever reached.
     Refused(Refused),
+    /// The client was gone before the answer to its request reached it.
+    ClientGone,
     /// A bug of tidegate's own.
     Internal,
 }
@@ -161,7 +163,7 @@ impl End {
             [Refused::Overloaded, Refused::UpstreamFull, Refused::NoUpstream, Refused::UpstreamOverloaded]
                 .map(Self::Refused),
         );
-        all.push(Self::Internal);
+        all.extend([Self::ClientGone, Self::Internal]);
         all
     }
 
@@ -206,7 +208,8 @@ impl End {
             (Self::Refused(_), Client) => Told::Close(Words::new(CloseCode::TRY_AGAIN_LATER, self.cause()).hinted()),
             (Self::Internal, _) => Told::Close(Words::new(CloseCode::INTERNAL_ERROR, self.cause())),
 
-            (Self::Refused(_), Upstream) => Told::Nothing,
+            (Self::Refused(_), Upstream) | (Self::ClientGone, Client) => Told::Nothing,
+            (Self::ClientGone, Upstream) => Told::Close(Words::new(CloseCode::GOING_AWAY, self.cause())),
             (
                 Self::Stalled { .. }
                 | Self::Idle
@@ -259,6 +262,7 @@ impl End {
             Self::Refused(Refused::UpstreamFull) => "upstream-full",
             Self::Refused(Refused::NoUpstream) => "no-upstream",
             Self::Refused(Refused::UpstreamOverloaded) => "upstream-overloaded",
+            Self::ClientGone => "client-gone",
             Self::Internal => "internal-error",
         }
     }
@@ -269,6 +273,7 @@ impl End {
         match self {
             Self::Closed { by } | Self::Unanswered { by, .. } | Self::Violation { by, .. } => Some(*by),
             Self::Lost { side, .. } => Some(*side),
+            Self::ClientGone => Some(Side::Client),
             _ => None,
         }
     }
@@ -288,7 +293,7 @@ const fn offence(what: Violation) -> Words {
             Words::new(what.code(), "too-many-fragments").detailed(Detail::Limit(limit as u64))
         }
         Violation::ControlFlood => Words::new(what.code(), "control-flood"),
-        Violation::FrameFlood => Words::new(what.code(), "rate-limited"),
+        Violation::FrameFlood => Words::new(what.code(), "rate-limited").hinted(),
         Violation::Utf8 => Words::new(what.code(), "invalid-utf8"),
         _ => Words::new(what.code(), "protocol-error").detailed(Detail::Word(what.word())),
     }

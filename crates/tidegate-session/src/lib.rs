@@ -14,7 +14,7 @@ mod words;
 
 pub use end::{End, Loss, Refused, Side, Silence, Told};
 pub use policy::{Farewell, LateReply, Policy};
-pub use record::{LegEnd, LegRecord, Record, Verdict};
+pub use record::{LegEnd, LegRecord, Premature, Record, Verdict};
 pub use reference::reference_markdown;
 pub use session::{Hold, Input, Order, Output, Parting, Pass, Session};
 pub use tidegate_wire::{CloseCode, CloseFrame, Violation};

@@ -71,6 +71,30 @@ impl LegEnd {
     }
 }
 
+/// What an upstream that closed with 1000 left undone. Its Close passes as it is; that it says success where there
+/// can be none is worth noticing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Premature {
+    /// It closed inside a fragmented message of its own.
+    InMessage,
+    /// It had not taken all that the client sent.
+    Untaken,
+    /// No message had passed either way.
+    NoMessage,
+}
+
+impl Premature {
+    /// Kebab case, for logs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::InMessage => "in-message",
+            Self::Untaken => "untaken",
+            Self::NoMessage => "no-message",
+        }
+    }
+}
+
 /// One leg's part of the record.
 #[derive(Clone, Debug)]
 pub struct LegRecord {
@@ -89,6 +113,8 @@ pub struct Record {
     pub end: End,
     /// In one word.
     pub verdict: Verdict,
+    /// Whether the 1000 that ended it came too soon.
+    pub premature: Option<Premature>,
     /// The client's leg.
     pub client: LegRecord,
     /// The upstream's leg.

@@ -6,11 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_wire::{CloseFrame, Control, Opcode, Violation};
+use tidegate_wire::{CloseCode, CloseFrame, Control, Opcode, Violation};
 
 pub use crate::leg::Input;
 use crate::{
-    End, LegEnd, Loss, Policy, Record, Refused, Side, Silence, Told, Verdict, Words,
+    End, LegEnd, Loss, Policy, Premature, Record, Refused, Side, Silence, Told, Verdict, Words,
     leg::{Leg, State},
 };
 
@@ -106,6 +106,7 @@ pub struct Session {
     stale: bool,
     unclosable: bool,
     both_lost: bool,
+    premature: Option<Premature>,
 }
 
 impl Session {
@@ -133,6 +134,7 @@ impl Session {
             stale: true,
             unclosable: false,
             both_lost: false,
+            premature: None,
         }
     }
 
@@ -147,6 +149,16 @@ impl Session {
         session
     }
 
+    /// An upstream whose client was gone before its 101 reached it.
+    #[must_use]
+    pub fn abandoned(policy: Arc<Policy>, now: Instant) -> Self {
+        let mut session = Self { client: Leg::none(now), ..Self::new(policy, 0, now) };
+        session.expires = None;
+        session.end = Some(End::ClientGone);
+        session.tell(Side::Upstream, now);
+        session
+    }
+
     // ---- The hot path.
 
     /// Bytes came from this side.
@@ -154,7 +166,8 @@ impl Session {
     pub fn heard(&mut self, side: Side, now: Instant) {
         let leg = self.leg_mut(side);
         leg.heard = now;
-        leg.pinged = None;
+        // The next ping may be due before the answer to this one was.
+        self.stale |= leg.pinged.take().is_some();
     }
 
     /// A frame of an endpoint passed.
@@ -202,6 +215,9 @@ impl Session {
         self.stale = true;
         let (close_timeout, end) = (self.policy.close_timeout, self.end);
         let leg = self.leg_mut(side);
+        if leg.received.is_some() {
+            return Pass::Consume;
+        }
         leg.input = Input::Discard;
         leg.received = Some(Box::new(frame.clone()));
         match (leg.state, end) {
@@ -253,7 +269,8 @@ impl Session {
         if self.end.is_none() {
             self.end = Some(End::Violation { by, what });
             self.tell(by, now);
-            self.leg_mut(by).input = Input::Discard;
+            // RFC 6455 section 7.1.7: fail the connection. An answer could not be told from more of the same.
+            self.shut(by, now);
             self.tell(by.other(), now);
             return;
         }
@@ -269,6 +286,7 @@ impl Session {
     /// Nothing more comes from this side, and everything that came before was handled.
     pub fn handle_eof(&mut self, side: Side, how: Loss, now: Instant) {
         self.stale = true;
+        let told_in_vain = self.is_told_in_vain(side);
         let leg = self.leg_mut(side);
         leg.input = Input::Ended;
         leg.lost(how);
@@ -276,6 +294,12 @@ impl Session {
             State::Open => {
                 self.part(side, Parting::Close);
                 self.lost(side, how, now);
+            }
+            State::Told if told_in_vain => {
+                self.both_lost = true;
+                self.leg_mut(side).end = LegEnd::Lost;
+                self.out.retain(|output| !matches!(output, Output::Say(to, _) if *to == side));
+                self.part(side, Parting::Close);
             }
             State::Told => self.unanswered(side, silence(how), now),
             State::Asking if how == Loss::Reset => self.part(side, Parting::Close),
@@ -317,8 +341,11 @@ impl Session {
         if leg.blocked.is_some() {
             leg.blocked = more.then_some(now);
             self.stale = true;
-            // While it took nothing, the other was not read either: that was no silence of the other's.
-            self.leg_mut(side.other()).heard = now;
+            // Who takes bytes lives. And while it took none, the other was not read: that was no silence of its.
+            for leg in [&mut self.client, &mut self.upstream] {
+                leg.heard = now;
+                leg.pinged = leg.pinged.map(|_| now);
+            }
         }
     }
 
@@ -332,6 +359,9 @@ impl Session {
 
     /// The answer to [`Output::Pace`].
     pub fn handle_hold(&mut self, hold: Hold, now: Instant) {
+        if self.held.is_none() {
+            return;
+        }
         self.stale = true;
         self.retry_after = Some(hold.retry_after);
         if hold.delay.is_zero() {
@@ -349,6 +379,17 @@ impl Session {
             self.order = Some(order);
         }
         self.follow_order(now);
+    }
+
+    /// The upstream's Close, just handled, came at a moment at which nothing can be finished. Only a 1000 claims that
+    /// it is.
+    pub fn note_premature(&mut self, what: Premature) {
+        let claims_success = |close: &CloseFrame| close.code() == Some(CloseCode::NORMAL);
+        if self.end == Some(End::Closed { by: Side::Upstream })
+            && self.upstream.received.as_deref().is_some_and(claims_success)
+        {
+            self.premature.get_or_insert(what);
+        }
     }
 
     /// A Close of [`Output::Say`] or [`Output::Echo`] was put on its leg.
@@ -399,11 +440,12 @@ impl Session {
             _ if self.both_lost => Verdict::BothLost,
             End::Closed { .. } if self.client.received.is_some() && self.upstream.received.is_some() => Verdict::Agreed,
             End::Closed { .. } | End::Unanswered { .. } => Verdict::Relayed,
-            End::Lost { side: Side::Client, .. } => Verdict::ClientLost,
+            End::Lost { side: Side::Client, .. } | End::ClientGone => Verdict::ClientLost,
             End::Lost { side: Side::Upstream, .. } => Verdict::UpstreamLost,
             _ => Verdict::Enforced,
         };
-        Record { end, verdict, client: self.client.into_record(), upstream: self.upstream.into_record() }
+        let (client, upstream) = (self.client.into_record(), self.upstream.into_record());
+        Record { end, verdict, premature: self.premature, client, upstream }
     }
 
     // ---- Deadlines.
@@ -441,10 +483,10 @@ impl Session {
     fn next_deadline(&self) -> Option<Instant> {
         let due = [self.client.deadline, self.upstream.deadline, self.held];
         let due = due.into_iter().flatten();
-        if self.end.is_some() {
-            return due.min();
-        }
         let order = self.order.map(|order| order.at);
+        if self.end.is_some() {
+            return due.chain(order.filter(|_| self.held.is_some())).min();
+        }
         let living = [order, self.expires, self.idle_at()].into_iter().flatten();
         let legs = Side::BOTH.into_iter().flat_map(|side| [self.stalled_at(side), self.silent_at(side)]).flatten();
         due.chain(living).chain(legs).min()
@@ -508,7 +550,12 @@ impl Session {
             }
             State::Shut => match leg.blocked {
                 Some(_) => self.cut(side),
-                None => self.part(side, Parting::Close),
+                None => {
+                    if leg.end == LegEnd::Clean {
+                        self.leg_mut(side).end = LegEnd::NoFin;
+                    }
+                    self.part(side, Parting::Close);
+                }
             },
             State::Open | State::Asking | State::Gone => {}
         }
@@ -518,6 +565,8 @@ impl Session {
 
     fn follow_order(&mut self, now: Instant) {
         if let Some(order) = self.order.take_if(|order| order.at <= now) {
+            // A client that waits for its Close need not wait longer than tidegate has.
+            self.release(now);
             self.enforce(order.end, order.retry_after, now);
         }
     }
@@ -533,7 +582,6 @@ impl Session {
         if end.is_orderly() {
             // Close contract R10: client first; what it has sent by then is still delivered.
             self.client.input = Input::Relay;
-            self.upstream.input = Input::Await;
         } else {
             self.tell(Side::Upstream, now);
         }
@@ -585,6 +633,11 @@ impl Session {
         }
     }
 
+    /// Both sides vanished at once: a Close for this one, on account of the other's loss, has not yet been put on it.
+    fn is_told_in_vain(&self, side: Side) -> bool {
+        matches!(self.end, Some(End::Lost { side: lost, .. }) if lost != side) && self.leg(side).sent.is_none()
+    }
+
     /// This side was told Close and will not answer.
     fn unanswered(&mut self, side: Side, how: Silence, now: Instant) {
         if self.leg(side).end == LegEnd::Clean {
@@ -608,14 +661,19 @@ impl Session {
         }
         let said = match end.close_for(side, &self.policy) {
             Told::Close(words) => Output::Say(side, words),
-            Told::Echo => match &self.leg(side).received {
+            // One that closed itself is owed its answer (RFC 6455 section 5.5.1), whatever one that did not would get.
+            Told::Echo | Told::Abort => match &self.leg(side).received {
                 Some(close) => Output::Echo(side, (**close).clone()),
-                None => return,
+                None => return self.shut(side, now),
             },
             Told::Nothing | Told::Relay => return self.part(side, Parting::Close),
-            Told::Abort => return self.shut(side, now),
         };
         self.out.push_back(said);
+        // Nothing follows a Close (RFC 6455 section 5.5.1).
+        let other = self.leg_mut(side.other());
+        if other.input == Input::Relay {
+            other.input = Input::Await;
+        }
         let close_timeout = self.policy.close_timeout;
         let leg = self.leg_mut(side);
         if leg.state == State::Asking {
@@ -640,12 +698,14 @@ impl Session {
     }
 
     fn shut(&mut self, side: Side, now: Instant) {
+        // What its Close has to wait behind may take as long as any answer.
+        let patience = self.policy.close_timeout.max(LINGER);
         let leg = self.leg_mut(side);
         if matches!(leg.state, State::Shut | State::Gone) {
             return;
         }
         leg.state = State::Shut;
-        leg.deadline = Some(now + LINGER);
+        leg.deadline = Some(now + if leg.blocked.is_some() { patience } else { LINGER });
         if leg.input != Input::Ended {
             leg.input = Input::Discard;
         }
@@ -659,8 +719,11 @@ impl Session {
 
     /// A leg that was to hear more takes nothing: what it was owed is lost.
     fn cut(&mut self, side: Side) {
-        self.unclosable = true;
-        self.leg_mut(side).end = LegEnd::Stalled;
+        // One that gave no sign of life was told for good measure.
+        if !matches!(self.end, Some(End::Lost { side: lost, .. }) if lost == side) {
+            self.unclosable = true;
+            self.leg_mut(side).end = LegEnd::Stalled;
+        }
         self.part(side, Parting::Reset);
     }
 

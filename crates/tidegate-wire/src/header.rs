@@ -128,7 +128,7 @@ impl FrameHeader {
 
     /// Writes the header into `out`, minimally encoded; returns its length in bytes.
     pub fn encode(&self, out: &mut [u8; MAX_HEADER]) -> usize {
-        out[0] = u8::from(self.fin) * FIN | u8::from(self.rsv1) * RSV1 | self.opcode as u8;
+        out[0] = (u8::from(self.fin) * FIN) | (u8::from(self.rsv1) * RSV1) | self.opcode as u8;
         let mut size = match self.len {
             len @ 0..=125 => {
                 out[1] = len as u8;

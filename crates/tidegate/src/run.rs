@@ -83,6 +83,7 @@ tidegate: a reverse proxy that makes every WebSocket connection end with the tru
 
   tidegate demo                          see it, in a browser
   tidegate proxy ws://127.0.0.1:3000     put it in front of a server
+  tidegate init                          write an example configuration
   tidegate check --config FILE           check a configuration
   tidegate run --config FILE             serve
   tidegate help                          everything else

@@ -13,6 +13,7 @@ struct Page {
 const PAGES: &[Page] = &[
     Page { path: "docs/config.md", text: tidegate_config::reference_markdown },
     Page { path: "docs/close-codes.md", text: tidegate_session::reference_markdown },
+    Page { path: "docs/metrics.md", text: tidegate_proxy::metrics::reference_markdown },
 ];
 
 /// Writes all pages.

@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result {
     if !skipped.is_empty() {
         println!("{} SKIPPED for want of a tool, and counted as passed:\n{}", skipped.len(), skipped.join("\n"));
     }
-    if succeeded { Ok(()) } else { Err("tests failed".to_owned()) }
+    if succeeded { Ok(()) } else { Err("tests failed, or could not be built".to_owned()) }
 }
 
 /// Runs the tests with their output passed on; gives whether they succeeded, the counts, and lines about skips.

@@ -154,10 +154,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         }
     }
 
-    /// Answers a Close with the same and waits for the transport's orderly end.
-    pub async fn answer_close(&mut self, close: &Close) {
-        self.send(close.to_frame()).await;
+    /// Answers a Close with this one and sees the transport to its end.
+    pub async fn answer_close(&mut self, answer: &Close) {
+        self.send(answer.to_frame()).await;
+        self.finish().await;
+    }
+
+    /// Sees the transport to its orderly end after a closing handshake: a server ends it first (RFC 6455 section 7.1.1).
+    pub async fn finish(&mut self) {
+        let client = self.mask.is_some();
+        if !client {
+            self.shut_down().await;
+        }
         assert_eq!(self.end().await, Ending::Fin);
+        if client {
+            self.shut_down().await;
+        }
+    }
+
+    /// Sends data until the other side takes no more.
+    pub async fn flood(&mut self) {
+        let frame = Frame::binary(vec![0; 64 * 1024]);
+        while self.try_send(&frame).await.is_ok() {}
     }
 
     /// Whether nothing comes for `silence`.
