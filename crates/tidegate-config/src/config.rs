@@ -75,8 +75,8 @@ pub struct Route {
     pub connect_timeout: Duration,
     /// The upstream's whole answer to the upgrade. Default 10 s.
     pub handshake_timeout: Duration,
-    /// How a refusal for overload is told.
-    pub on_overload: OnOverload,
+    /// How a refusal for overload is told; `None`: as suits the client that a request shows.
+    pub on_overload: Option<OnOverload>,
     /// Most handshakes parked, and for how long: the governor's, but by route.
     pub max_waiting: u32,
     /// Wait before the 101 when full. Default 2.5 s.

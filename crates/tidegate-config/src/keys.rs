@@ -65,6 +65,8 @@ pub(crate) enum Kind {
     Text(&'static str),
     /// An array: a noun that says of what.
     List(&'static str),
+    /// A table of close codes.
+    Codes,
     /// A table; its keys are a [`Section`] of their own.
     Table,
     /// An array of tables; their keys are a [`Section`] of their own.
@@ -85,6 +87,7 @@ impl Kind {
             Self::Choice(choices) => either(&choices()),
             Self::Text(what) => (*what).to_owned(),
             Self::List(what) => format!("an array of {what}"),
+            Self::Codes => "a table such as { 1001 = 1012 }".to_owned(),
             Self::Table => "a table".to_owned(),
             Self::Tables => "an array of tables".to_owned(),
         }

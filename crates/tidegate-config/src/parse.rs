@@ -1,5 +1,6 @@
 //! The text of a file to a valid [`Config`].
 
+mod rewrite;
 mod route;
 mod settings;
 mod upstream;

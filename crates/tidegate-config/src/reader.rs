@@ -80,6 +80,10 @@ impl<'r, 't> Reader<'r, 't> {
         self.defaulted(name, |key, value| convert::choice(key, value, choices))
     }
 
+    pub(crate) fn optional_choice<T: Copy>(&mut self, name: &str, choices: &Choices<T>) -> Option<T> {
+        self.value(name, |key, value| convert::choice(key, value, choices)).map(Spanned::into_inner)
+    }
+
     /// A string that `parse` understands. `None`: absent and without default, or wrong.
     pub(crate) fn text<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Complaint>) -> Option<Spanned<T>> {
         self.value(name, |key, value| parse(convert::text(key, value)?))

@@ -38,6 +38,7 @@ fn fragment() -> impl Strategy<Value = String> {
         "nan",
         "[]",
         "{}",
+        "{ 1001 = 1012, 1005 = 1000 }",
         "true",
         "1979-05-27",
         "[[route]]\n",
@@ -83,7 +84,7 @@ proptest! {
     }
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "address",
     "servers",
     "path",
@@ -96,6 +97,7 @@ const KEYS: [&str; 16] = [
     "max_message_size",
     "frame_rate",
     "on_overload",
+    "rewrite",
     "listen",
     "route",
     "tls",

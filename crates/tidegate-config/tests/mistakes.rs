@@ -162,6 +162,28 @@ fn choices() {
 }
 
 #[test]
+fn rewrites() {
+    check_in("[defaults]", "rewrite = 1012", 11, "must be a table such as { 1001 = 1012 }, not a number");
+    check_route("rewrite = { 1001 = 1000 }", 20, "never said unless the upstream said it");
+    check_route("rewrite = { 1001 = 1012, 1006 = 1014 }", 26, "holds `1006`, which no upstream can close with");
+    check_route("rewrite = { 01001 = 1012 }", 13, "1000 to 1003, 1007 to 1014 or 3000 to 4999");
+    check_route("rewrite = { away = 1012 }", 13, "holds `away`");
+    check_route("rewrite = { 1001 = \"1012\" }", 20, "without quotes: 1012");
+    check_route("rewrite = { 1001 = true }", 20, "must hold close codes, not a boolean");
+    check_route("rewrite = { 1001.1 = 1012 }", 13, "must hold close codes, not a table");
+    check_route("rewrite = { 1001 = 1001 }", 20, "it changes nothing");
+    check_route("rewrite = { 1001 = 1012, 1001 = 1013 }", 26, "duplicate key");
+    for code in ["1003", "1004", "1005", "1006", "1010", "1015", "2999", "5000", "-1", "70000"] {
+        check_route(&format!("rewrite = {{ 4000 = {code} }}"), 20, &format!("to {code}: no client can be told that"));
+        if code != "1003" && code != "1010" {
+            check_route(&format!("rewrite = {{ {code} = 1012 }}"), 13, &format!("holds `{code}`"));
+        }
+    }
+    let many: Vec<String> = (3000..3033).map(|code| format!("{code} = 1012")).collect();
+    check_route(&format!("rewrite = {{ {} }}", many.join(", ")), 11, "more than 32 rules");
+}
+
+#[test]
 fn listeners() {
     check_listen("\"localhost:8080\"", "write \"127.0.0.1:8080\"");
     check_listen("\":8080\"", "\"0.0.0.0:8080\" or \"[::]:8080\"");

@@ -53,7 +53,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(route.frames, Limits::default());
     assert_eq!(route.connect_timeout, Duration::from_secs(3));
     assert_eq!(route.handshake_timeout, Duration::from_secs(10));
-    assert_eq!(route.on_overload, OnOverload::Close1013);
+    assert_eq!(route.on_overload, None, "as suits the client");
     assert_eq!(route.max_waiting, 10_000);
     assert_eq!(route.queue_timeout, Duration::from_millis(2500));
     assert_eq!(route.retry_after, Duration::from_secs(1));
@@ -116,6 +116,7 @@ on_overload = "auto"
 client_lost = "abort"
 detach = "abort"
 late_reply = "echo"
+rewrite = { 4000 = 1012, 1001 = 0x3f4, "1000" = 4999 }
 on_remove = "keep"
 websocket_only = true
 upstream_lost_code = 1012
@@ -150,13 +151,14 @@ format = "pretty"
     assert_eq!(policy.client_lost, Farewell::Abort);
     assert_eq!(policy.detach, Farewell::Abort);
     assert_eq!(policy.late_reply, LateReply::Echo);
+    assert_eq!(policy.rewrite, [(1000, 4999), (1001, 1012), (4000, 1012)].map(|(a, b)| (CloseCode(a), CloseCode(b))));
     assert_eq!(policy.idle_timeout, Some(Duration::from_secs(3600)));
     assert_eq!(policy.keepalive_interval, None);
     assert!((policy.max_lifetime_jitter - 1.0).abs() < f64::EPSILON);
     assert_eq!(route.frames.max_message_size, 16);
     assert_eq!(route.frames.frame_rate, Some(50));
     assert_eq!(route.frames.control_rate, None);
-    assert_eq!(route.on_overload, OnOverload::Auto);
+    assert_eq!(route.on_overload, Some(OnOverload::Auto));
     assert_eq!(route.on_remove, OnRemove::Keep);
     assert!(route.websocket_only);
     assert_eq!(route.spread, Duration::ZERO);
@@ -176,6 +178,31 @@ format = "pretty"
     assert_eq!(config.log.access, AccessLog::File(PathBuf::from("/var/log/tidegate.log")));
     assert_eq!(config.log.level, "warn,tidegate_proxy=debug");
     assert_eq!(config.log.json, Some(false));
+}
+
+#[test]
+fn a_route_has_rules_of_its_own_in_place_of_the_defaults() {
+    let rules = |own: &str| {
+        let text = SMALLEST.replace("upstream = \"chat\"", &format!("upstream = \"chat\"\n{own}"));
+        config(&format!("{text}[defaults.rewrite]\n1001 = 1012\n")).routes[0].policy.rewrite.clone()
+    };
+    assert_eq!(rules(""), [(CloseCode(1001), CloseCode(1012))]);
+    assert_eq!(rules("rewrite = { 1011 = 1013 }"), [(CloseCode(1011), CloseCode(1013))]);
+    assert_eq!(rules("rewrite = {}"), []);
+    let most: String = (3000..3032).map(|code| format!("{code} = 1012, ")).collect();
+    assert_eq!(rules(&format!("rewrite = {{ {} }}", most.trim_end_matches(", "))).len(), 32);
+}
+
+#[test]
+fn the_examples_of_deploy_are_right() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/examples");
+    let mut read = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        parse(&path.display().to_string(), &std::fs::read_to_string(&path).unwrap()).unwrap();
+        read += 1;
+    }
+    assert!(read >= 6);
 }
 
 #[test]

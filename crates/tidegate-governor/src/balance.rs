@@ -67,7 +67,11 @@ impl Balancer {
 }
 
 /// Draws two by weight. Drawing the same one twice is part of it: it then keeps its share by weight.
-fn power_of_two(endpoints: &[Endpoint], rng: &mut Rng, eligible: impl Fn(&Endpoint) -> bool) -> Option<usize> {
+pub(crate) fn power_of_two(
+    endpoints: &[Endpoint],
+    rng: &mut Rng,
+    eligible: impl Fn(&Endpoint) -> bool,
+) -> Option<usize> {
     let weight = totals(endpoints, &eligible).1;
     let mut draw = || {
         let mut at = rng.below(weight);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     EndpointId, Limits, Mode, Reason,
-    balance::Balancer,
+    balance::{Balancer, power_of_two},
     breaker::Cause,
     endpoint::{Endpoint, Room},
     rng::Rng,
@@ -66,6 +66,18 @@ impl Fleet {
         let untried = |e: &Endpoint| e.is_open() && !tried.contains(&e.id);
         let i = self.balancer.choose(&mut self.endpoints, tried, rng, untried)?;
         Some(&mut self.endpoints[i])
+    }
+
+    /// An endpoint regardless of limits.
+    pub(crate) fn suggest(&self, tried: &[EndpointId], now: Instant, rng: &mut Rng) -> Option<EndpointId> {
+        let untried = |e: &Endpoint| e.is_open() && !tried.contains(&e.id);
+        let rested = |e: &Endpoint| untried(e) && e.rest_ends().is_none_or(|end| end <= now);
+        let i = if self.endpoints.iter().any(rested) {
+            power_of_two(&self.endpoints, rng, rested)
+        } else {
+            power_of_two(&self.endpoints, rng, untried)
+        };
+        Some(self.endpoints[i?].id)
     }
 
     /// What stands in the way. Busy endpoints are named before those that asked for rest, these before full ones and

@@ -74,6 +74,13 @@ impl Governor {
         self.fleet.configure(endpoints)
     }
 
+    /// An endpoint for what is no session, such as a plain request: nothing is counted and no limit applies, so it is
+    /// drawn, better where there are fewer sessions, and not simply the emptiest, which would get them all. One that
+    /// rests only when all do; none of those in `tried`.
+    pub fn suggest(&mut self, tried: &[EndpointId], now: Instant) -> Option<EndpointId> {
+        self.fleet.suggest(tried, now, &mut self.rng)
+    }
+
     /// A client asks to enter. A client that asks again after an endpoint turned it away has released that permit
     /// first, else it stands in its own way.
     pub fn admit(&mut self, ask: Ask<'_>, now: Instant) -> Verdict {

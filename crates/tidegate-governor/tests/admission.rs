@@ -297,3 +297,26 @@ fn the_longest_spans_do_not_overflow() {
     assert_eq!(governor.hint(now), u32::MAX);
     assert_eq!(governor.pace(ids[0], now), Duration::ZERO);
 }
+
+#[test]
+fn what_is_no_session_goes_anywhere_but_where_it_was_and_where_there_is_rest() {
+    let (mut governor, ids, now) = start(Limits { max_sessions: Some(0), ..limits() }, &["a", "b", "c"]);
+    let mut seen = [0; 3];
+    for _ in 0..300 {
+        let id = governor.suggest(&[], now).unwrap();
+        seen[ids.iter().position(|&known| known == id).unwrap()] += 1;
+    }
+    assert!(seen.iter().all(|&times| times > 50), "{seen:?}");
+    assert_eq!(governor.suggest(&ids[..2], now), Some(ids[2]));
+    assert_eq!(governor.suggest(&ids, now), None);
+    assert_eq!(governor.snapshot(now).issued, 0);
+
+    governor.set_limits(limits(), now);
+    let mut permit = admitted(governor.admit(Ask { tried: &ids[1..], deadline: None }, now));
+    assert_eq!(permit.endpoint, ids[0]);
+    let resting = Outcome::Overloaded { retry_after: Some(ms(5000)) };
+    governor.observe(&mut permit, resting, now);
+    governor.release(permit, now);
+    assert!((0..100).all(|_| governor.suggest(&[], now) != Some(ids[0])), "it asked for rest");
+    assert_eq!(governor.suggest(&ids[1..], now), Some(ids[0]), "but there is no other");
+}

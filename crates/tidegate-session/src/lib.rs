@@ -4,6 +4,7 @@
 //! Pure: what happened goes into [`Session`] as method calls with the time, what is to be done comes out of
 //! [`Session::poll_output`]. Sockets, buffers and frames belong to the caller.
 
+pub mod contract;
 mod end;
 mod leg;
 mod policy;

@@ -2,26 +2,34 @@
 
 use std::fmt::Write as _;
 
-use crate::{Detail, End, Loss, Policy, Side, Silence, Told, Verdict, Words};
+use crate::{
+    Detail, End, Loss, Policy, Side, Silence, Told, Verdict, Words,
+    contract::{Outcome, ROWS},
+};
 
 /// The reference of every ending: what the client hears, what the upstream hears, and the word in metrics and log.
 #[must_use]
 pub fn reference_markdown() -> String {
     let policy = Policy::default();
     let mut out = String::from(HEAD);
+    // Writing to a String cannot fail.
+    for row in ROWS {
+        let (client, upstream, counted) = match row.outcome {
+            Outcome::Ends(end) => {
+                (told(end, Side::Client, &policy), told(end, Side::Upstream, &policy), format!("`{}`", end.cause()))
+            }
+            Outcome::Answered(client, upstream, reason) => (client.into(), upstream.into(), reason.into()),
+            Outcome::GoesOn(what, counted) => (what.into(), "-".into(), counted.into()),
+        };
+        let _ = writeln!(out, "| {} | {} | {client} | {upstream} | {counted} |", row.id, row.event);
+    }
+    out.push_str(CAUSES);
     for end in End::examples() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | `{}` |",
-            event(end),
-            told(end, Side::Client, &policy),
-            told(end, Side::Upstream, &policy),
-            end.cause(),
-        );
+        let (client, upstream) = (told(end, Side::Client, &policy), told(end, Side::Upstream, &policy));
+        let _ = writeln!(out, "| {} | {client} | {upstream} | `{}` |", event(end), end.cause());
     }
     out.push_str(TAIL);
-    for verdict in [
+    for (verdict, meaning) in [
         (Verdict::Agreed, "both endpoints' Closes were seen"),
         (Verdict::Relayed, "one endpoint closed, the other never answered"),
         (Verdict::Enforced, "tidegate ended it"),
@@ -30,7 +38,7 @@ pub fn reference_markdown() -> String {
         (Verdict::BothLost, "both vanished"),
         (Verdict::Unclosable, "a leg that was still there could not be given its Close"),
     ] {
-        let _ = writeln!(out, "| `{}` | {} |", verdict.0.word(), verdict.1);
+        let _ = writeln!(out, "| `{}` | {meaning} |", verdict.word());
     }
     out
 }
@@ -39,11 +47,24 @@ const HEAD: &str = "\
 # Close codes
 
 Generated from `End::close_for` in `crates/tidegate-session`, the only place where a reason becomes a code. The
-table shows the default policy; `upstream_lost_code`, `client_lost`, `detach` and `late_reply` change it by route.
+table shows the default policy; `upstream_lost_code`, `client_lost`, `detach`, `late_reply` and `rewrite` change it by
+route.
 
 1000 is never tidegate's own word: a client that sees 1000, or an empty Close, knows that its upstream sent or
 answered that Close. 1005, 1006 and 1015 are never on the wire. A Close that an endpoint sends passes unchanged,
-behind all data sent before it.
+behind all data sent before it; only a rule of `rewrite` gives a client another code, with the upstream's own reason.
+
+## The contract
+
+The last column is the `cause` of `tidegate_session_closes_total` and of the access log where a session ends (and of
+`tidegate_handshakes_total`, as `reason`, where none began).
+
+| row | what happens | the client gets | the upstream gets | counted as |
+|---|---|---|---|---|
+";
+
+const CAUSES: &str = "
+## Every end of a session
 
 | what happened | the client hears | the upstream hears | `cause` |
 |---|---|---|---|

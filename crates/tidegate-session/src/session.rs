@@ -20,13 +20,15 @@ const FIN_WAIT: Duration = Duration::from_secs(2);
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a Close waits for a leg that takes no bytes, or for the end of one that failed a write.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long anything is waited for once the process ends.
+const HURRY: Duration = Duration::from_millis(150);
 
 /// What becomes of a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// It goes to the other leg, as it came.
     Relay,
-    /// It was meant for tidegate, or for nobody any more.
+    /// It was meant for tidegate, or for nobody any more; or another takes its place ([`Output::Echo`]).
     Consume,
     /// tidegate answers this ping itself.
     Answer,
@@ -105,6 +107,8 @@ pub struct Session {
     /// `wake` is out of date.
     stale: bool,
     unclosable: bool,
+    /// The process ends.
+    hurried: bool,
     both_lost: bool,
     premature: Option<Premature>,
 }
@@ -133,6 +137,7 @@ impl Session {
             wake: None,
             stale: true,
             unclosable: false,
+            hurried: false,
             both_lost: false,
             premature: None,
         }
@@ -224,13 +229,19 @@ impl Session {
             (State::Open, None) => {
                 leg.state = State::Asking;
                 self.end = Some(End::Closed { by: side });
+                let rewritten = if side == Side::Upstream { self.policy.rewritten(&frame) } else { None };
                 let other = self.leg_mut(side.other());
                 other.state = State::Told;
-                other.sent = Some(Box::new(frame));
                 if !other.broken {
                     other.deadline = Some(now + close_timeout);
                 }
-                Pass::Relay
+                if rewritten.is_none() {
+                    other.sent = Some(Box::new(frame));
+                }
+                self.ping_no_more(side.other());
+                let Some(rewritten) = rewritten else { return Pass::Relay };
+                self.out.push_back(Output::Echo(side.other(), rewritten));
+                Pass::Consume
             }
             (State::Open, Some(_)) => {
                 leg.state = State::Asking;
@@ -250,6 +261,7 @@ impl Session {
                 }
                 other.state = State::Closed;
                 other.sent = Some(Box::new(frame));
+                self.ping_no_more(by);
                 self.finish(by, now);
                 Pass::Relay
             }
@@ -274,7 +286,9 @@ impl Session {
             self.tell(by.other(), now);
             return;
         }
-        self.leg_mut(by).input = Input::Discard;
+        if self.leg(by).input != Input::Ended {
+            self.leg_mut(by).input = Input::Discard;
+        }
         match self.leg(by).state {
             State::Told => self.unanswered(by, Silence::NoClose, now),
             State::Open if by == Side::Client && self.held.is_some() => self.release(now),
@@ -390,6 +404,27 @@ impl Session {
         {
             self.premature.get_or_insert(what);
         }
+    }
+
+    /// The process ends: nothing is waited for any more. A side that was told and has not answered counts as silent,
+    /// so that the other is still told.
+    pub fn handle_hurry(&mut self, now: Instant) {
+        for side in Side::BOTH {
+            let leg = self.leg_mut(side);
+            match leg.state {
+                State::Told => leg.deadline = Some(now),
+                State::Closed | State::Shut => leg.deadline = leg.deadline.map(|at| at.min(now + HURRY)),
+                State::Open | State::Asking | State::Gone => {}
+            }
+        }
+        self.hurried = true;
+        self.held = self.held.map(|_| now);
+        self.handle_timeout(now);
+    }
+
+    /// How long something may be waited for.
+    fn patience(&self, usual: Duration) -> Duration {
+        if self.hurried { usual.min(HURRY) } else { usual }
     }
 
     /// A Close of [`Output::Say`] or [`Output::Echo`] was put on its leg.
@@ -669,19 +704,15 @@ impl Session {
             Told::Nothing | Told::Relay => return self.part(side, Parting::Close),
         };
         self.out.push_back(said);
-        // Nothing follows a Close (RFC 6455 section 5.5.1).
-        let other = self.leg_mut(side.other());
-        if other.input == Input::Relay {
-            other.input = Input::Await;
-        }
-        let close_timeout = self.policy.close_timeout;
+        self.relay_no_more_to(side);
+        let (close_timeout, grace) = (self.patience(self.policy.close_timeout), self.patience(GRACE));
         let leg = self.leg_mut(side);
         if leg.state == State::Asking {
             leg.state = State::Closed;
             return self.finish(side, now);
         }
         leg.state = State::Told;
-        leg.deadline = Some(now + if leg.broken { GRACE } else { close_timeout });
+        leg.deadline = Some(now + if leg.broken { grace } else { close_timeout });
         if matches!(leg.input, Input::Relay | Input::Held) {
             leg.input = Input::Await;
         }
@@ -690,26 +721,41 @@ impl Session {
     /// Both Closes have passed on this leg. RFC 6455 section 7.1.1: the server ends TCP first; towards the client
     /// that is tidegate, towards the upstream it is the upstream.
     fn finish(&mut self, side: Side, now: Instant) {
+        let fin_wait = self.patience(FIN_WAIT);
         let leg = self.leg_mut(side);
         if side == Side::Client || leg.input == Input::Ended {
             return self.shut(side, now);
         }
-        leg.deadline = Some(now + FIN_WAIT);
+        leg.deadline = Some(now + fin_wait);
     }
 
     fn shut(&mut self, side: Side, now: Instant) {
         // What its Close has to wait behind may take as long as any answer.
-        let patience = self.policy.close_timeout.max(LINGER);
+        let (patience, linger) = (self.patience(self.policy.close_timeout.max(LINGER)), self.patience(LINGER));
         let leg = self.leg_mut(side);
         if matches!(leg.state, State::Shut | State::Gone) {
             return;
         }
         leg.state = State::Shut;
-        leg.deadline = Some(now + if leg.blocked.is_some() { patience } else { LINGER });
+        leg.deadline = Some(now + if leg.blocked.is_some() { patience } else { linger });
         if leg.input != Input::Ended {
             leg.input = Input::Discard;
         }
         self.out.push_back(Output::Shutdown(side));
+        self.relay_no_more_to(side);
+    }
+
+    /// A Close is about to be relayed to this side, and a ping that is not on its leg yet would come behind it.
+    fn ping_no_more(&mut self, side: Side) {
+        self.out.retain(|output| !matches!(output, Output::Ping(to, _) if *to == side));
+    }
+
+    /// Nothing follows a Close (RFC 6455 section 5.5.1), nor the end of a transport.
+    fn relay_no_more_to(&mut self, side: Side) {
+        let other = self.leg_mut(side.other());
+        if other.input == Input::Relay {
+            other.input = Input::Await;
+        }
     }
 
     fn part(&mut self, side: Side, how: Parting) {

@@ -126,6 +126,12 @@ impl Scanner {
         self.open.is_some() || self.oversized.is_some()
     }
 
+    /// What was released since [`take_tally`](Self::take_tally) was called last.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// What was released since the last call.
     #[inline]
     pub fn take_tally(&mut self) -> Tally {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tidegate_session::Policy;
 use tidegate_wire::Limits as Frames;
 
+use super::rewrite;
 use crate::{
     choices,
     config::{OnOverload, OnRemove},
@@ -17,7 +18,7 @@ pub(super) struct Settings {
     pub(super) frames: Frames,
     pub(super) connect_timeout: Duration,
     pub(super) handshake_timeout: Duration,
-    pub(super) on_overload: OnOverload,
+    pub(super) on_overload: Option<OnOverload>,
     pub(super) max_waiting: u32,
     pub(super) queue_timeout: Duration,
     pub(super) retry_after: Duration,
@@ -33,7 +34,7 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Settings {
         frames: frames(reader),
         connect_timeout: reader.duration("connect_timeout"),
         handshake_timeout: reader.duration("handshake_timeout"),
-        on_overload: reader.choice("on_overload", choices::ON_OVERLOAD),
+        on_overload: reader.optional_choice("on_overload", choices::ON_OVERLOAD),
         max_waiting: reader.count("max_waiting"),
         queue_timeout: reader.duration("queue_timeout"),
         retry_after: reader.duration("retry_after"),
@@ -49,6 +50,7 @@ fn policy(reader: &mut Reader<'_, '_>) -> Policy {
         client_lost: reader.choice("client_lost", choices::CLIENT_LOST),
         detach: reader.choice("detach", choices::DETACH),
         late_reply: reader.choice("late_reply", choices::LATE_REPLY),
+        rewrite: rewrite::read(reader),
         close_timeout: reader.duration("close_timeout"),
         idle_timeout: reader.duration_or_off("idle_timeout"),
         keepalive_interval: reader.duration_or_off("keepalive_interval"),

@@ -6,8 +6,8 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{self, Choice, Count, Duration, Flag, Rate, Share, Size},
-        Presence::Default,
+        Kind::{self, Choice, Codes, Count, Duration, Flag, Rate, Share, Size},
+        Presence::{Default, Unset},
         Section,
     },
     units::{LARGEST, LONGEST},
@@ -38,7 +38,8 @@ pub(crate) static DEFAULTS: Section = Section {
             name: "handshake_timeout",
             kind: WAIT,
             presence: Default(r#""10s""#),
-            doc: "The upstream's whole answer to the upgrade.",
+            doc: "The upstream's whole answer to the upgrade, or the head of its answer to a plain HTTP request, from \
+                  the end of an upload on.",
             reason: "Below the 20 s after which patient clients give up.",
         },
         Key {
@@ -143,10 +144,15 @@ pub(crate) static DEFAULTS: Section = Section {
         Key {
             name: "on_overload",
             kind: Choice(|| spellings(choices::ON_OVERLOAD)),
-            presence: Default(r#""1013""#),
+            presence: Unset(
+                "503 at once to a request with `EIO=` in its query (Engine.IO, which Socket.IO speaks) or with the \
+                 subprotocol `v4.channel.k8s.io`, `\"1013\"` to every other",
+            ),
             doc: "How a refusal for overload is told: 101 and Close 1013, or 503 with Retry-After; `\"auto\"`: 1013 to \
-                  requests with an `Origin`, 503 to others.",
-            reason: "A script in a browser cannot see a status, but it sees a close code.",
+                  requests with an `Origin`, 503 to others. Whatever is said here, or in `[defaults]`, holds for every \
+                  client.",
+            reason: "A script in a browser cannot see a status, but it sees a close code. Engine.IO notices a Close \
+                     before its first packet only after 20 s, and behind `kubectl` a person waits.",
         },
         Key {
             name: "retry_after",
@@ -167,8 +173,10 @@ pub(crate) static DEFAULTS: Section = Section {
             name: "client_lost",
             kind: Choice(|| spellings(choices::CLIENT_LOST)),
             presence: Default(r#""close""#),
-            doc: "What an upstream hears when its client is lost: Close 1011, or the end of TCP without a Close.",
-            reason: "Lost is not left: servers that resume sessions can tell the two apart.",
+            doc: "What an upstream hears when its client is lost: Close 1011, or the end of TCP without a Close. A \
+                  SignalR route wants `\"abort\"`: its stateful reconnect is forfeited by any Close.",
+            reason: "Lost is not left: servers that resume sessions can tell the two apart. SignalR cannot be \
+                     recognised before its first message.",
         },
         Key {
             name: "detach",
@@ -186,6 +194,18 @@ pub(crate) static DEFAULTS: Section = Section {
             reason: "1000 then proves that the other end saw the Close.",
         },
         Key {
+            name: "rewrite",
+            kind: Codes,
+            presence: Default("{}"),
+            doc: "What a client is told in place of a close code of its upstream's: `{ 1001 = 1012 }` tells every 1001 as \
+                  1012, with the upstream's own reason. For an upstream that closes first: its answer to a client's \
+                  Close passes as it is, and so does a Close without a code. From every code that may be sent, to 1001, \
+                  1002, 1007 to 1009, 1011 to 1014 or 3000 to 4999; at most 32 rules. A route's table stands in place \
+                  of that of `[defaults]`; the access log has both codes.",
+            reason: "Whoever closes knows why. But some clients never come back after a 1001, even if all that their \
+                     server meant was a restart.",
+        },
+        Key {
             name: "on_remove",
             kind: Choice(|| spellings(choices::ON_REMOVE)),
             presence: Default(r#""close""#),
@@ -196,7 +216,8 @@ pub(crate) static DEFAULTS: Section = Section {
             name: "websocket_only",
             kind: Flag,
             presence: Default("false"),
-            doc: "Whether plain HTTP requests get 426 instead of being passed on.",
+            doc: "Whether plain HTTP requests get 426 instead of being passed on to the upstream. They are no sessions: no \
+                  limit or queue applies to them.",
             reason: "Many libraries fall back to HTTP on the same path.",
         },
         Key {

@@ -96,7 +96,7 @@ pub(crate) static ROUTE: Section = Section {
             kind: List("origins"),
             presence: Unset("any, also none"),
             doc: "Allowed values of `Origin`: `https://app.example.com`; `null` must be listed to be allowed. A request \
-                  without a listed one gets 403.",
+                  without a listed one gets 403, but for a plain HTTP request without any.",
             reason: "Clients that are no browsers send none.",
         },
         Key {

@@ -99,18 +99,25 @@ impl Case {
         self.settle()
     }
 
+    /// A peer sends a Close in the same moment in which a timer is due, before anything is done about that.
+    pub(crate) fn closes_when_due(mut self, side: Side, at: Duration, close: &str) -> Self {
+        self.now += at;
+        self.session.handle_timeout(self.now);
+        self.closes(side, close)
+    }
+
     pub(crate) fn ends_tcp(mut self, side: Side) -> Self {
         self.eof(side, Loss::Fin);
         self.settle()
     }
 
-    pub(crate) fn is_lost(mut self, side: Side, how: Loss) -> Self {
+    pub(crate) fn vanishes(mut self, side: Side, how: Loss) -> Self {
         self.eof(side, how);
         self.settle()
     }
 
     /// Both are gone before anything can be done about either.
-    pub(crate) fn both_are_lost(mut self, first: Side, how: Loss) -> Self {
+    pub(crate) fn both_vanish(mut self, first: Side, how: Loss) -> Self {
         self.eof(first, how);
         self.eof(first.other(), how);
         self.settle()

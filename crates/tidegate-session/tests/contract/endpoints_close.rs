@@ -140,7 +140,7 @@ fn an_upstream_that_half_closes_behind_its_close_still_hears_the_answer() {
 
 #[test]
 fn a_client_that_is_reset_behind_its_close_has_closed_all_the_same() {
-    Case::new().closes(Client, "1000").is_lost(Client, Loss::Reset).closes(Upstream, "1000").ends(
+    Case::new().closes(Client, "1000").vanishes(Client, Loss::Reset).closes(Upstream, "1000").ends(
         "-",
         "1000",
         "agreed client-close",

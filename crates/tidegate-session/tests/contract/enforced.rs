@@ -62,14 +62,14 @@ fn c10_mirrored_a_clients_own_close_that_crosses_counts_as_its_answer() {
 fn a_client_that_vanishes_instead_of_answering_lets_the_upstream_go() {
     for how in [Loss::Fin, Loss::Reset] {
         let end = if how == Loss::Fin { "no-reply clean" } else { "reset clean" };
-        let case = draining().is_lost(Client, how).has_told(Upstream, "1001 restarting").closes(Upstream, "1001");
+        let case = draining().vanishes(Client, how).has_told(Upstream, "1001 restarting").closes(Upstream, "1001");
         case.ends(RESTARTING, "1001 restarting", "enforced restarting", end);
     }
 }
 
 #[test]
 fn an_upstream_that_vanishes_while_the_client_is_told_is_told_nothing() {
-    let case = draining().is_lost(Upstream, Loss::Reset).closes(Client, "1012");
+    let case = draining().vanishes(Upstream, Loss::Reset).closes(Client, "1012");
     case.ends(RESTARTING, "-", "enforced restarting", "clean lost");
 }
 
@@ -226,7 +226,7 @@ fn o1_a_client_without_an_upstream_is_told_1013_behind_its_101() {
         let verdict = format!("enforced {cause}");
         Case::refused(why).closes(Client, "1013").ends(&told, "-", &verdict, "clean lost");
         Case::refused(why).sends_data(Client).ends(&told, "-", &verdict, "no-reply lost");
-        Case::refused(why).is_lost(Client, Loss::Reset).ends(&told, "-", &verdict, "reset lost");
+        Case::refused(why).vanishes(Client, Loss::Reset).ends(&told, "-", &verdict, "reset lost");
         Case::refused(why).ordered(End::Drain, s(0)).closes(Client, "1013").ends(&told, "-", &verdict, "clean lost");
     }
 }

@@ -83,3 +83,12 @@ fn an_upstream_that_waits_for_the_client_to_be_told_has_its_pings_answered() {
     // The client's still reach the upstream, whose pongs come too late for it.
     case.sends_ping(Client, Pass::Relay).sends_pong(Upstream, b"there?", Pass::Consume);
 }
+
+#[test]
+fn a_ping_that_is_due_when_a_close_is_relayed_does_not_follow_it() {
+    for side in [Client, Upstream] {
+        let policy = Policy { keepalive_interval: Some(s(10)), ..Policy::default() };
+        let case = Case::with(policy).closes_when_due(side, s(10), "1000");
+        assert!(case.pinged(side.other()).is_empty());
+    }
+}

@@ -9,7 +9,7 @@ use crate::driver::{Case, Client, Upstream, s};
 #[test]
 fn s15_s16_s18_the_client_is_lost_and_the_upstream_told_1011() {
     for how in [Loss::Fin, Loss::Reset, Loss::MidFrame] {
-        Case::new().is_lost(Client, how).relays_from(Upstream, false).closes(Upstream, "1011").ends(
+        Case::new().vanishes(Client, how).relays_from(Upstream, false).closes(Upstream, "1011").ends(
             "-",
             "1011 client-lost",
             "client-lost client-lost",
@@ -21,7 +21,7 @@ fn s15_s16_s18_the_client_is_lost_and_the_upstream_told_1011() {
 #[test]
 fn s19_s20_s22_the_upstream_is_lost_and_the_client_told_1014() {
     for how in [Loss::Fin, Loss::Reset, Loss::MidFrame] {
-        Case::new().is_lost(Upstream, how).relays_from(Client, false).closes(Client, "1014").ends(
+        Case::new().vanishes(Upstream, how).relays_from(Client, false).closes(Client, "1014").ends(
             "1014 upstream-lost; retry-after=17",
             "-",
             "upstream-lost upstream-lost",
@@ -58,10 +58,10 @@ fn a_failed_write_and_then_an_end_of_tcp_is_one_loss() {
 fn upstream_lost_code_and_client_lost_are_the_operators() {
     let policy = Policy { upstream_lost_code: CloseCode(1012), client_lost: Farewell::Abort, ..Policy::default() };
     let told = "1012 upstream-lost; retry-after=17";
-    let case = Case::with(policy.clone()).is_lost(Upstream, Loss::Fin).closes(Client, "1012");
+    let case = Case::with(policy.clone()).vanishes(Upstream, Loss::Fin).closes(Client, "1012");
     case.ends(told, "-", "upstream-lost upstream-lost", "clean lost");
     // Aborted: the upstream sees what it would have seen without a proxy.
-    Case::with(policy).is_lost(Client, Loss::Fin).ends("-", "-", "client-lost client-lost", "lost clean");
+    Case::with(policy).vanishes(Client, Loss::Fin).ends("-", "-", "client-lost client-lost", "lost clean");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn s50_both_vanish_at_once_and_nobody_is_told() {
     for first in [Client, Upstream] {
         for how in [Loss::Fin, Loss::Reset] {
             let cause = format!("both-lost {}-lost", first.word());
-            Case::new().both_are_lost(first, how).ends("-", "-", &cause, "lost lost");
+            Case::new().both_vanish(first, how).ends("-", "-", &cause, "lost lost");
         }
     }
 }
@@ -77,9 +77,9 @@ fn s50_both_vanish_at_once_and_nobody_is_told() {
 #[test]
 fn a_side_that_vanishes_after_it_was_told_was_told() {
     let told = "1014 upstream-lost; retry-after=17";
-    let case = Case::new().is_lost(Upstream, Loss::Fin).is_lost(Client, Loss::Reset);
+    let case = Case::new().vanishes(Upstream, Loss::Fin).vanishes(Client, Loss::Reset);
     case.ends(told, "-", "upstream-lost upstream-lost", "reset lost");
-    let case = Case::new().is_lost(Client, Loss::Fin).is_lost(Upstream, Loss::Reset);
+    let case = Case::new().vanishes(Client, Loss::Fin).vanishes(Upstream, Loss::Reset);
     case.ends("-", "1011 client-lost", "client-lost client-lost", "lost reset");
 }
 
@@ -129,7 +129,7 @@ fn a_silent_side_that_takes_no_bytes_either_is_lost_and_not_unclosable() {
 // ---- Held clients.
 
 fn held() -> Case {
-    Case::new().holding(s(3)).is_lost(Upstream, Loss::Fin).has_told(Client, "-")
+    Case::new().holding(s(3)).vanishes(Upstream, Loss::Fin).has_told(Client, "-")
 }
 
 const TOLD: &str = "1014 upstream-lost; retry-after=17";
@@ -162,7 +162,7 @@ fn a_held_client_that_breaks_a_rule_is_told_why_it_was_held() {
 
 #[test]
 fn a_held_client_that_vanishes_makes_both_lost() {
-    held().is_lost(Client, Loss::Reset).ends("-", "-", "both-lost upstream-lost", "lost lost");
+    held().vanishes(Client, Loss::Reset).ends("-", "-", "both-lost upstream-lost", "lost lost");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn c7_upstream_closes_and_the_client_is_silent_for_5_s() {
 
 #[test]
 fn c5_client_closes_and_the_upstream_is_reset() {
-    Case::new().closes(Client, "1000").is_lost(Upstream, Loss::Reset).ends(
+    Case::new().closes(Client, "1000").vanishes(Upstream, Loss::Reset).ends(
         "1014 upstream-lost",
         "1000",
         "relayed upstream-lost",
@@ -56,7 +56,7 @@ fn c5_client_closes_and_the_upstream_is_reset() {
 
 #[test]
 fn c5_mirrored_upstream_closes_and_the_client_is_reset() {
-    Case::new().closes(Upstream, "1000").is_lost(Client, Loss::Reset).ends(
+    Case::new().closes(Upstream, "1000").vanishes(Client, Loss::Reset).ends(
         "1000",
         "1011 client-lost",
         "relayed client-lost",
@@ -104,9 +104,9 @@ fn an_end_that_breaks_the_rules_instead_of_answering_has_not_answered() {
 
 #[test]
 fn one_that_closed_and_left_is_told_nothing_when_the_other_is_silent() {
-    let case = Case::new().closes(Client, "1000").is_lost(Client, Loss::Reset);
+    let case = Case::new().closes(Client, "1000").vanishes(Client, Loss::Reset);
     case.ends("-", "1000", "relayed upstream-silent", "reset no-reply");
-    let case = Case::new().closes(Upstream, "1000").is_lost(Upstream, Loss::Reset);
+    let case = Case::new().closes(Upstream, "1000").vanishes(Upstream, Loss::Reset);
     case.ends("1000", "-", "relayed client-silent", "no-reply reset");
 }
 

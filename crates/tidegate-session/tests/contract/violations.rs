@@ -91,6 +91,14 @@ fn an_upstream_that_breaks_a_rule_while_the_client_leaves_is_told_at_once_and_ge
 }
 
 #[test]
+fn an_upstream_that_is_left_without_a_close_gets_no_more_data_either() {
+    let policy = Policy { detach: Farewell::Abort, ..Policy::default() };
+    let case = Case::with(policy).ordered(tidegate_session::End::Drain, std::time::Duration::ZERO);
+    let case = case.violates(Upstream, Violation::Opcode).relays_from(Client, false).closes(Client, "1000");
+    case.ends("1012 restarting; retry-after=17", "-", "enforced restarting", "clean clean");
+}
+
+#[test]
 fn a_violation_is_told_even_where_a_lost_client_would_not_be() {
     let policy = Policy { client_lost: Farewell::Abort, detach: Farewell::Abort, ..Policy::default() };
     Case::with(policy).violates(Client, Violation::Rsv).closes(Upstream, "1001").ends(

@@ -1,6 +1,6 @@
 //! What must hold of every session when it is over.
 
-use tidegate_session::{CloseFrame, End, LateReply, LegEnd, LegRecord, Side, Verdict};
+use tidegate_session::{CloseFrame, End, LateReply, LegEnd, LegRecord, Loss, Side, Verdict};
 
 use crate::{
     peer::Peer,
@@ -62,7 +62,7 @@ fn was_told_in_known_words(world: &World, peer: &Peer, other: &Peer) {
 fn was_told_if_it_could_be(world: &World, peer: &Peer) {
     let aborted = peer.side == Side::Upstream && world.record().upstream.sent.is_none();
     let left = peer.plan.answer == crate::plan::Answer::Fin || peer.plan.answer == crate::plan::Answer::Reset;
-    if aborted || !peer.plan.is_reachable() || world.proxy.lost_patience_with(peer.side) {
+    if aborted || !world.is_reachable(peer.side) || world.proxy.lost_patience_with(peer.side) {
         return;
     }
     assert!(peer.received_close.is_some() || (left && peer.gone), "{:?} was told nothing", peer.side);
@@ -116,12 +116,14 @@ fn verdict_is_true(world: &World) {
         Verdict::ClientLost => assert!(matches!(record.end, End::Lost { side: Side::Client, .. })),
         Verdict::UpstreamLost => assert!(matches!(record.end, End::Lost { side: Side::Upstream, .. })),
         Verdict::BothLost => {
-            assert!(matches!(record.end, End::Lost { .. }));
-            assert!(record.client.sent.is_none());
+            let End::Lost { side, how } = record.end else { panic!("both lost by {:?}", record.end) };
+            assert!(record.leg(side.other()).sent.is_none());
+            // One that fell silent is told for good measure.
+            assert!(record.leg(side).sent.is_none() || how == Loss::PingTimeout);
         }
         Verdict::Unclosable => {
             assert!(legs.contains(&LegEnd::Stalled));
-            let slow = world.peers.iter().any(|peer| !peer.plan.is_reachable());
+            let slow = Side::BOTH.into_iter().any(|side| !world.is_reachable(side));
             assert!(slow, "a peer that reads at once could not be told");
         }
         Verdict::Enforced => assert!(record.end.initiator().is_none() || matches!(record.end, End::Violation { .. })),

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, thread};
 use world::World;
 
 /// About ten seconds of an unoptimised build.
-const SESSIONS: u64 = 20_000;
+const SESSIONS: u64 = 10_000;
 
 #[test]
 fn sessions_keep_the_contract_whatever_their_peers_do() {

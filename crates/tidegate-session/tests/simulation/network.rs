@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Room enough that a peer that reads at once never keeps its sender waiting.
+pub(crate) const WIDE: usize = 20_000;
+
 /// One direction.
 #[derive(Debug)]
 pub(crate) struct Wire {
@@ -80,6 +83,7 @@ impl Wire {
     pub(crate) fn read(&mut self, max: usize, now: Instant) -> Read {
         let reset = self.is_reset(now);
         if reset && self.reset_destroys {
+            self.items.clear();
             return Read::Reset;
         }
         match self.items.front_mut() {
@@ -100,13 +104,14 @@ impl Wire {
         }
     }
 
+    /// Whether it takes a whole ending at once.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.room >= WIDE
+    }
+
     /// Whether bytes are here that nobody has read.
     pub(crate) fn has_unread(&self, now: Instant) -> bool {
         !self.dark && matches!(self.items.front(), Some((at, Item::Bytes(_))) if *at <= now)
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.held < self.room
     }
 
     /// When something arrives that is not here yet.
@@ -145,8 +150,7 @@ impl Link {
     /// Bytes that reach a closed socket are answered by a reset. Whether any did.
     pub(crate) fn refuse_late_bytes(&mut self, now: Instant) -> bool {
         let mut any = false;
-        while self.proxy_gone && self.to_proxy.has_unread(now) {
-            self.to_proxy.read(usize::MAX, now);
+        while self.proxy_gone && matches!(self.to_proxy.read(usize::MAX, now), Read::Bytes(_)) {
             self.to_peer.reset(now);
             any = true;
         }

@@ -137,7 +137,10 @@ impl Peer {
                     }
                 }
                 Read::Fin => {
-                    self.reader.finish();
+                    // One that has left without a Close may be left in the middle of a frame.
+                    if self.sent_close.is_some() || !link.to_proxy.is_ended() {
+                        self.reader.finish();
+                    }
                     self.other_half = Some(true);
                     if self.plan.ends_tcp {
                         self.ending = true;

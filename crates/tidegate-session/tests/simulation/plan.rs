@@ -123,7 +123,7 @@ impl Plan {
         }
     }
 
-    /// Whether a Close that was sent to it in time must have reached it.
+    /// Whether it reads at once what reaches it, for as long as there is anything.
     pub(crate) fn is_reachable(&self) -> bool {
         let leaves = matches!(
             self.ending,
@@ -166,6 +166,7 @@ pub(crate) fn policy(rng: &mut Rng) -> Policy {
         write_timeout: seconds(rng, 1, 10),
         max_lifetime: rng.percent(10).then(|| seconds(rng, 1, 40)),
         max_lifetime_jitter: 0.1,
+        rewrite: Vec::new(),
     }
 }
 

@@ -176,6 +176,7 @@ impl Proxy {
                     self.session.handle_progress(to, !pipe.released.is_empty(), now);
                 }
                 Err(Broken) => {
+                    pipe.released.clear();
                     self.session.handle_write_error(to, now);
                     return true;
                 }
@@ -368,9 +369,8 @@ impl Proxy {
 
     fn let_go(&mut self, side: Side, how: Parting, links: &mut [Link; 2], now: Instant) {
         self.leg(side).let_go(how, &mut links[side as usize], now);
-        let pipe = self.pipe(side.other());
-        pipe.released.clear();
-        pipe.pending.clear();
+        // What is not judged yet is: the scanner goes on from there.
+        self.pipe(side.other()).released.clear();
     }
 
     /// As the proxy: a timer that moved back is looked at when the earlier one comes.

@@ -8,7 +8,7 @@ use std::{
 use tidegate_session::{End, Order, Policy, Record, Session, Side};
 
 use crate::{
-    network::{Link, Wire},
+    network::{Link, WIDE, Wire},
     peer::{HORIZON, Peer},
     plan::{Plan, policy},
     proxy::Proxy,
@@ -31,17 +31,24 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, logging: bool) -> Self {
         let mut rng = Rng::new(seed);
+        let grain = rng.pick(&[1, 1, 1000]);
+        let mut rng = rng.with_grain(grain);
         let now = start();
         let policy = policy(&mut rng);
         let deflate = rng.percent(50);
         let links = [link(&mut rng), link(&mut rng)];
         let peers = Side::BOTH.map(|side| {
             let plan = Plan::draw(deflate, &mut rng);
-            Peer::new(side, plan, Rng::new(rng.next()), now)
+            Peer::new(side, plan, rng.fork(), now)
         });
-        let proxy = Proxy::new(policy.clone(), deflate, Rng::new(rng.next()), logging, now);
+        let proxy = Proxy::new(policy.clone(), deflate, rng.fork(), logging, now);
         let orders = orders(&mut rng, now);
         Self { seed, policy, rng, now, proxy, peers, links, orders, record: None }
+    }
+
+    /// Whether a Close that was sent to this side must have reached it.
+    pub(crate) fn is_reachable(&self, side: Side) -> bool {
+        self.links[side as usize].to_peer.is_wide() && self.peers[side as usize].plan.is_reachable()
     }
 
     /// Until the session is over and its peers have seen all of it.
@@ -108,7 +115,7 @@ const PATIENCE: Duration = Duration::from_secs(5 + 5 + 5 + 2 + 5 + 2);
 
 fn link(rng: &mut Rng) -> Link {
     let destroys = rng.percent(50);
-    let mut wire = || Wire::new(rng.ms(0, 300), rng.pick(&[150, 1000, 10_000]), destroys);
+    let mut wire = || Wire::new(rng.ms(0, 300), rng.pick(&[150, 1000, WIDE, WIDE]), destroys);
     Link { to_proxy: wire(), to_peer: wire(), proxy_gone: false }
 }
 

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test that shares this module uses its own part of it")]
 
 /// A frame, put together by hand.
-pub fn frame(fin: bool, rsv1: bool, opcode: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(fin: bool, rsv1: bool, opcode: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
     let mut out = vec![u8::from(fin) << 7 | u8::from(rsv1) << 6 | opcode];
     let masked = u8::from(mask.is_some()) << 7;
     match payload.len() {
@@ -29,21 +29,21 @@ pub fn frame(fin: bool, rsv1: bool, opcode: u8, mask: Option<[u8; 4]>, payload: 
 }
 
 /// The payload of a Close; nothing for no code.
-pub fn close_payload(code: Option<u16>, reason: &str) -> Vec<u8> {
+pub(crate) fn close_payload(code: Option<u16>, reason: &str) -> Vec<u8> {
     code.map_or(Vec::new(), |code| [&code.to_be_bytes()[..], reason.as_bytes()].concat())
 }
 
 /// A whole message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    pub text: bool,
-    pub compressed: bool,
-    pub payload: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) text: bool,
+    pub(crate) compressed: bool,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// What a strict peer sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     Message(Message),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
@@ -52,7 +52,7 @@ pub enum Event {
 
 /// Reads one direction in pieces of any size.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     /// Whether the sender must mask.
     masked: bool,
     deflate: bool,
@@ -60,11 +60,11 @@ pub struct Reader {
     open: Option<Message>,
     closed: bool,
     /// Frames so far.
-    pub frames: usize,
+    pub(crate) frames: usize,
 }
 
 impl Reader {
-    pub fn new(masked: bool, deflate: bool) -> Self {
+    pub(crate) fn new(masked: bool, deflate: bool) -> Self {
         Self { masked, deflate, buffer: Vec::new(), open: None, closed: false, frames: 0 }
     }
 
@@ -72,7 +72,7 @@ impl Reader {
     ///
     /// # Panics
     /// At anything illegal.
-    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         assert!(!self.closed || bytes.is_empty(), "bytes behind a Close: {bytes:02x?}");
         self.buffer.extend_from_slice(bytes);
         let mut events = Vec::new();
@@ -89,16 +89,16 @@ impl Reader {
     ///
     /// # Panics
     /// Inside a frame.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         assert!(self.buffer.is_empty(), "the stream ends inside a frame: {:02x?}", self.buffer);
     }
 
-    pub fn is_at_boundary(&self) -> bool {
+    pub(crate) fn is_at_boundary(&self) -> bool {
         self.buffer.is_empty()
     }
 
     /// The message that has begun and not ended.
-    pub fn unfinished(&self) -> Option<&Message> {
+    pub(crate) fn unfinished(&self) -> Option<&Message> {
         self.open.as_ref()
     }
 

@@ -1,0 +1,295 @@
+//! The close contract, row by row: what can happen to a client, and what each side is then told.
+//!
+//! Rows that end a session name the [`End`], and [`End::close_for`] says what is told; the others are answers before
+//! a session, or things that end nothing. `docs/close-codes.md` is generated from here. A row's id is its name in
+//! tests and discussions: P before the upgrade, U the upstream's handshake, S in the session, C at the closing
+//! handshake, D drain and reload, O overload.
+
+use tidegate_wire::{BadClose, Violation};
+
+use crate::{End, Loss, Refused, Side, Silence};
+
+/// One thing that can happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its name: a letter for the phase, and a number.
+    pub id: &'static str,
+    /// What happens.
+    pub event: &'static str,
+    /// What comes of it.
+    pub outcome: Outcome,
+}
+
+/// What comes of an event.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// The session ends, for this reason.
+    Ends(End),
+    /// The handshake is answered with a status: what the client gets, what the upstream sees, and the label `reason`
+    /// of `tidegate_handshakes_total`.
+    Answered(&'static str, &'static str, &'static str),
+    /// Nothing ends: what is done, and where it is counted or logged.
+    GoesOn(&'static str, &'static str),
+}
+
+use Outcome::{Answered, Ends, GoesOn};
+use Side::{Client, Upstream};
+
+const fn row(id: &'static str, event: &'static str, outcome: Outcome) -> Row {
+    Row { id, event, outcome }
+}
+
+const fn closed(by: Side) -> Outcome {
+    Ends(End::Closed { by })
+}
+
+const fn unanswered(by: Side, how: Silence) -> Outcome {
+    Ends(End::Unanswered { by, how })
+}
+
+const fn lost(side: Side, how: Loss) -> Outcome {
+    Ends(End::Lost { side, how })
+}
+
+const fn breach(by: Side, what: Violation) -> Outcome {
+    Ends(End::Violation { by, what })
+}
+
+const UNTOUCHED: &str = "not reached";
+const PARKED: &str = "waits up to `queue_timeout`, then 101 and Close 1013, or 503 + Retry-After by `on_overload`";
+
+/// Every row.
+pub const ROWS: &[Row] = &[
+    row("P1", "TLS handshake fails", Answered("TLS alert", UNTOUCHED, "counted in `tidegate_tls_handshakes_total`")),
+    row(
+        "P2",
+        "malformed request, several Hosts or none, a bad key",
+        Answered("400", UNTOUCHED, "malformed, host, key, duplicate_header, bad_token, path"),
+    ),
+    row("P3", "request head over 16 KiB or 100 fields", Answered("431", UNTOUCHED, "headers_too_large")),
+    row("P4", "request head not complete in 10 s", Answered("end of TCP", UNTOUCHED, "header_timeout")),
+    row(
+        "P5",
+        "no upgrade, on a `websocket_only` route",
+        Answered("426 + `Upgrade: websocket`", UNTOUCHED, "upgrade_token"),
+    ),
+    row("P6", "`Sec-WebSocket-Version` is not 13", Answered("426 + `Sec-WebSocket-Version: 13`", UNTOUCHED, "version")),
+    row("P7", "an upgrade that is no GET", Answered("405", UNTOUCHED, "method")),
+    row("P8", "no route", Answered("404", UNTOUCHED, "no_route")),
+    row("P9", "Origin not allowed", Answered("403", UNTOUCHED, "origin")),
+    row("P10", "an upgrade with a body or a transfer coding", Answered("400", UNTOUCHED, "body")),
+    row("P12", "`max_waiting` clients are parked", Answered("503 + Retry-After, at once", UNTOUCHED, "overload")),
+    row(
+        "P13",
+        "tidegate drains",
+        Answered("503 + Retry-After, `Connection: close`", "let go of, if it was being asked", "draining"),
+    ),
+    row(
+        "P14",
+        "frames before the 101",
+        GoesOn("kept as far as one read brought them (16 KiB at most), relayed behind the validated 101", "-"),
+    ),
+    row("P15", "the client leaves before the 101", Answered("-", "let go of", "client_gone")),
+    row("P16", "extensions are offered", GoesOn("permessage-deflate is passed on, every other offer is not", "-")),
+    row("U1", "no endpoint, or all cool down after failures", Ends(End::Refused(Refused::NoUpstream))),
+    row("U2", "every endpoint is at its own cap", Ends(End::Refused(Refused::UpstreamFull))),
+    row("U3", "no address for a name", Answered(PARKED, UNTOUCHED, "no_endpoint; by status: 502 upstream_dns")),
+    row(
+        "U4",
+        "connection refused",
+        Answered(
+            "the next endpoint; none left: as U1; by status: 502",
+            UNTOUCHED,
+            "no_endpoint; by status: 502 upstream_connect",
+        ),
+    ),
+    row(
+        "U5",
+        "no connection in `connect_timeout`",
+        Answered("the next endpoint; none left: 504", "let go of", "upstream_timeout"),
+    ),
+    row("U6", "TLS with the upstream fails", Answered("502", "TLS alert", "upstream_tls")),
+    row("U7", "the upstream closes without an answer", Answered("502", "-", "upstream_handshake")),
+    row("U8", "no answer in `handshake_timeout`", Answered("504", "let go of", "upstream_timeout")),
+    row(
+        "U9",
+        "another status than 101, 503 or 429",
+        Answered("the same status, header and body", "-", "upstream_status"),
+    ),
+    row("U10", "a redirect", Answered("passed on, not followed", "-", "upstream_status")),
+    row("U11", "2xx to an upgrade", Answered("502", "let go of", "upstream_handshake")),
+    row(
+        "U12",
+        "101 with a wrong or no `Sec-WebSocket-Accept`, or no `Upgrade`",
+        Answered("502", "let go of", "upstream_handshake"),
+    ),
+    row(
+        "U13",
+        "101 with a subprotocol or an extension that was not offered",
+        Answered("502", "let go of", "upstream_handshake"),
+    ),
+    row("U14", "403 from an application that wanted to close", Answered("403", "-", "upstream_status")),
+    row("U15", "103 and other interim answers", GoesOn("dropped; the wait goes on", "-")),
+    row("U16", "101, but the client has left meanwhile", Ends(End::ClientGone)),
+    row("U17", "101 and a Close behind it", closed(Upstream)),
+    row("S1", "the client closes: 1000", closed(Client)),
+    row("S2", "the client closes: 1001", closed(Client)),
+    row("S3", "the client closes: empty", closed(Client)),
+    row("S4", "the client closes: 3000 to 4999", closed(Client)),
+    row("S5", "the client fails the connection: 1002, 1003, 1007, 1009, 1010, 1011", closed(Client)),
+    row("S6", "the client closes: 1012 to 1014", closed(Client)),
+    row("S7", "the upstream closes: 1000", closed(Upstream)),
+    row("S8", "the upstream closes: empty", closed(Upstream)),
+    row("S9", "the upstream closes: 1001, 1008, 1011, 1012, 1013 and the like", closed(Upstream)),
+    row("S10", "the upstream closes: 3000 to 4999", closed(Upstream)),
+    row(
+        "S11",
+        "the upstream sends a Close with a code that may not be sent",
+        breach(Upstream, Violation::Close(BadClose::Code(1006))),
+    ),
+    row(
+        "S12",
+        "the client sends a Close with a code that may not be sent",
+        breach(Client, Violation::Close(BadClose::Code(1006))),
+    ),
+    row("S13", "a Close of one byte", breach(Client, Violation::Close(BadClose::Length))),
+    row("S14", "a Close whose reason is not UTF-8", breach(Client, Violation::Close(BadClose::Reason))),
+    row("S15", "the client ends TCP without a Close", lost(Client, Loss::Fin)),
+    row("S16", "the client is reset", lost(Client, Loss::Reset)),
+    row("S17", "the client gives no sign of life", lost(Client, Loss::PingTimeout)),
+    row("S18", "the client is lost inside a frame", lost(Client, Loss::MidFrame)),
+    row("S19", "the upstream ends TCP without a Close", lost(Upstream, Loss::Fin)),
+    row("S20", "the upstream is reset", lost(Upstream, Loss::Reset)),
+    row("S21", "the upstream gives no sign of life", lost(Upstream, Loss::PingTimeout)),
+    row("S22", "the upstream is lost inside a frame", lost(Upstream, Loss::MidFrame)),
+    row("S23", "a TLS error on a leg", lost(Client, Loss::Reset)),
+    row("S24", "a client's frame without a mask", breach(Client, Violation::Unmasked)),
+    row("S25", "an upstream's frame with a mask", breach(Upstream, Violation::Masked)),
+    row("S26", "a reserved bit", breach(Client, Violation::Rsv)),
+    row("S27", "a reserved opcode", breach(Client, Violation::Opcode)),
+    row("S28", "a continuation of nothing, a message inside another", breach(Client, Violation::Fragmentation)),
+    row("S29", "a control frame over 125 bytes, or fragmented", breach(Client, Violation::Control)),
+    row("S30", "a length that is not minimal, or has its top bit set", breach(Client, Violation::Length)),
+    row(
+        "S31",
+        "a client's message over `max_message_size`",
+        breach(Client, Violation::MessageTooBig { limit: 64 << 20 }),
+    ),
+    row(
+        "S32",
+        "an upstream's message over `max_message_size`",
+        breach(Upstream, Violation::MessageTooBig { limit: 64 << 20 }),
+    ),
+    row("S33", "text that is not UTF-8", breach(Client, Violation::Utf8)),
+    row("S36", "more frames a second than `frame_rate`", breach(Client, Violation::FrameFlood)),
+    row("S37", "more control frames a second than `control_rate`", breach(Client, Violation::ControlFlood)),
+    row("S39", "no frame of an endpoint for `idle_timeout`", Ends(End::Idle)),
+    row("S40", "`max_lifetime` is over", Ends(End::MaxAge)),
+    row("S41", "the client takes nothing for `write_timeout`", Ends(End::Stalled { side: Client })),
+    row("S42", "the upstream takes nothing for `write_timeout`", Ends(End::Stalled { side: Upstream })),
+    row("S45", "a reload removes the endpoint, `on_remove = \"close\"`", Ends(End::EndpointRemoved)),
+    row("S46", "a bug in tidegate", Ends(End::Internal)),
+    row("S48", "data behind a Close", GoesOn("read and thrown away", "-")),
+    row("S49", "a second Close", GoesOn("read and thrown away", "-")),
+    row("S50", "both ends vanish at once", GoesOn("nobody is left to be told", "verdict `both-lost`")),
+    row(
+        "C1",
+        "both ends close at once",
+        GoesOn("each gets the other's Close, which is its answer", "verdict `agreed`"),
+    ),
+    row("C2", "the answer has another code", GoesOn("passed on as it is", "verdict `agreed`")),
+    row("C3", "the client closed; the upstream ends TCP instead", unanswered(Client, Silence::NoClose)),
+    row("C4", "the client closed; the upstream is silent for `close_timeout`", unanswered(Client, Silence::Silent)),
+    row("C5", "the client closed; the upstream is reset", unanswered(Client, Silence::Lost)),
+    row("C6", "the upstream closed; the client ends TCP instead", unanswered(Upstream, Silence::NoClose)),
+    row("C7", "the upstream closed; the client is silent for `close_timeout`", unanswered(Upstream, Silence::Silent)),
+    row(
+        "C8",
+        "tidegate closed; the client answers anything",
+        GoesOn("its code is no opinion; the upstream is told next", "verdict `enforced`"),
+    ),
+    row(
+        "C9",
+        "tidegate closed; the client never answers",
+        GoesOn(
+            "end of TCP after `close_timeout`; the upstream is told next",
+            "leg end `no-reply`, `tidegate_close_timeouts_total`",
+        ),
+    ),
+    row("C10", "an end closes after tidegate has", GoesOn("counts as its answer", "verdict `enforced`")),
+    row(
+        "C11",
+        "a Close behind data that a leg does not take",
+        GoesOn("reset after `close_timeout`", "verdict `unclosable`"),
+    ),
+    row("C12", "both Closes passed, but a peer never ends TCP", GoesOn("let go of after 2 s", "leg end `no-fin`")),
+    row("C14", "a drain begins while a session closes", GoesOn("it closes as before", "-")),
+    row("D1", "a reload that leaves the route as it was", GoesOn("the session does not notice", "-")),
+    row("D2", "a reload that keeps the endpoint", GoesOn("the session does not notice", "-")),
+    row("D3", "a reload removes the endpoint", Ends(End::EndpointRemoved)),
+    row("D4", "a reload removes the route", Ends(End::RouteRemoved)),
+    row("D5", "a reload changes limits", GoesOn("they hold for new sessions", "-")),
+    row(
+        "D6",
+        "a reload with a bad file",
+        GoesOn("nothing changes", "`tidegate_config_reloads_total{result=\"failure\"}`"),
+    ),
+    row("D7", "SIGTERM", Ends(End::Drain)),
+    row("D8", "the drain window is over", Ends(End::Drain)),
+    row("D10", "a second SIGTERM", Ends(End::Drain)),
+    row("D11", "SIGKILL", GoesOn("nothing can be said: 1006", "-")),
+    row(
+        "D13",
+        "a drain begins during a handshake",
+        Answered("503 + Retry-After; behind a 101: 1012", "let go of", "draining"),
+    ),
+    row("D14", "certificates and logs are rotated", GoesOn("the session does not notice", "-")),
+    row("D15", "the upstream itself closes many sessions: 1001, 1012", closed(Upstream)),
+    row("D16", "a drain while the client sends a large message", Ends(End::Drain)),
+    row("O1", "`max_sessions` is reached, no place within `queue_timeout`", Ends(End::Refused(Refused::Overloaded))),
+    row(
+        "O2",
+        "the same, `on_overload = \"503\"`; or it is not set, and the client is Engine.IO's or Kubernetes'",
+        Answered("503 + Retry-After, at once", UNTOUCHED, "overload"),
+    ),
+    row("O3", "every endpoint is full", Ends(End::Refused(Refused::UpstreamFull))),
+    row("O4", "the upstream answers 503 or 429", Ends(End::Refused(Refused::UpstreamOverloaded))),
+    row(
+        "O6",
+        "no descriptor is left for a new connection",
+        Answered(
+            "503 + Retry-After to one, the rest waits",
+            UNTOUCHED,
+            "`tidegate_accept_errors_total{kind=\"emfile\"}`",
+        ),
+    ),
+    row("O7", "the upstream itself closes: 1013", closed(Upstream)),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let ids: HashSet<_> = ROWS.iter().map(|row| row.id).collect();
+        assert_eq!(ids.len(), ROWS.len());
+    }
+
+    #[test]
+    fn every_end_that_a_session_can_have_is_in_the_contract() {
+        // By cause: what differs only in its detail is told alike.
+        let told: HashSet<_> = ROWS
+            .iter()
+            .filter_map(|row| match row.outcome {
+                Ends(end) => Some(end.cause()),
+                _ => None,
+            })
+            .collect();
+        let missing: Vec<_> = End::examples().into_iter().filter(|end| !told.contains(end.cause())).collect();
+        let known = ["client-lost", "upstream-rate-limited"];
+        assert!(missing.iter().all(|end| known.contains(&end.cause())), "{missing:?}");
+    }
+}
