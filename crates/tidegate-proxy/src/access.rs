@@ -1,4 +1,4 @@
-//! The access log: one JSON line a session, written by a thread of its own.
+//! The access log: one JSON line a session or plain request, written by a thread of its own.
 //!
 //! A line goes into a bounded buffer; whoever reads the file or the pipe slowly loses lines, which are counted, and
 //! never holds up a session.
@@ -43,7 +43,7 @@ struct State {
 pub(crate) struct Line<'a> {
     pub(crate) ts: String,
     pub(crate) level: &'static str,
-    /// `session`, or `refused` for a client that never got one.
+    /// `session`, `refused` for a client that never got one, or `http` for a plain request.
     pub(crate) event: &'static str,
     /// Joins it to the `id` of a close reason.
     pub(crate) id: String,
@@ -54,14 +54,33 @@ pub(crate) struct Line<'a> {
     /// Query values are not logged: tokens stand there.
     pub(crate) path: &'a str,
     pub(crate) tls: bool,
+    /// 0: the client left before its answer.
     pub(crate) status: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) verdict: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub(crate) cause: &'a str,
     pub(crate) handshake_s: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) hint_s: Option<u32>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<SessionPart<'a>>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) http: Option<HttpPart<'a>>,
+}
+
+/// What only a plain request has.
+#[derive(Serialize)]
+pub(crate) struct HttpPart<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) upstream: &'a str,
+    /// The last that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
+    /// Why the answer is tidegate's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<&'static str>,
+    pub(crate) duration_s: f64,
 }
 
 /// What only a session has.
@@ -71,6 +90,9 @@ pub(crate) struct SessionPart<'a> {
     pub(crate) endpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subprotocol: Option<&'a str>,
+    /// What an upstream that closed with 1000 left undone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) premature: Option<&'static str>,
     pub(crate) closed_by: &'static str,
     pub(crate) duration_s: f64,
     pub(crate) legs: Legs<'a>,

@@ -5,16 +5,37 @@ use std::cell::RefCell;
 
 use tidegate_wire::MAX_HEADER;
 
-/// Bytes one buffer holds, in the two sizes there are. The small one takes a burst of chat in one read. The large
-/// one takes a frame of 128 KiB whole, and makes few system calls of bulk.
-const SIZES: [usize; 2] = [64 << 10, 256 << 10];
-/// The largest frame that is kept until it is whole; a larger one leaves in fragments of about this size.
-pub(crate) const LARGEST_FRAME: usize = SIZES[1] - MAX_HEADER;
-/// Buffers of each size that a worker keeps for the next reader. What a burst took beyond them is given back.
-const KEPT: usize = 16;
+/// Bytes one buffer holds, by size class. The small one takes a burst of chat in one read; the large one makes few
+/// system calls of bulk; the huge one takes a frame of 1 MiB whole.
+const SIZES: [usize; 3] = [64 << 10, 256 << 10, (1 << 20) + (64 << 10)];
+/// Empty buffers of each class that a worker keeps for the next reader. What a burst took beyond them is given back.
+const KEPT: [usize; 3] = [16, 8, 2];
+/// Huge buffers that the sessions of one worker may hold at once: what a crowd of clients that stop in the middle of
+/// a large frame can pin. Where there is none left, large frames leave in fragments.
+const MOST_HUGE: usize = 32;
 
 thread_local! {
-    static POOL: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([const { Vec::new() }; 2]) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { empty: [const { Vec::new() }; 3], huge: 0 }) };
+}
+
+struct Pool {
+    empty: [Vec<Box<[u8]>>; 3],
+    /// Huge ones that are in use.
+    huge: usize,
+}
+
+/// The class of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Size {
+    Small,
+    Large,
+    Huge,
+}
+
+/// The largest frame that can be kept until it is whole, at this moment; a larger one leaves in fragments.
+pub(crate) fn largest_frame() -> usize {
+    let huge = POOL.with_borrow(|pool| pool.huge < MOST_HUGE);
+    SIZES[if huge { 2 } else { 1 }] - MAX_HEADER
 }
 
 /// One direction's bytes: `[out..ready)` may leave, `[ready..end)` are not judged yet.
@@ -30,9 +51,9 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// An empty one; a large one where `bulk` is expected.
-    pub(crate) fn take(bulk: bool) -> Self {
-        Self { data: take(usize::from(bulk)), out: MAX_HEADER, ready: MAX_HEADER, end: MAX_HEADER }
+    /// An empty one, of this size if there is one.
+    pub(crate) fn take(size: Size) -> Self {
+        Self { data: take(size), out: MAX_HEADER, ready: MAX_HEADER, end: MAX_HEADER }
     }
 
     /// What may leave.
@@ -49,9 +70,9 @@ impl Buffer {
         self.out == self.end
     }
 
-    /// Whether nothing can be added, not even by moving what is there.
+    /// Whether nothing can be added, not even by moving what is there to the front or to a larger buffer.
     pub(crate) fn is_full(&self) -> bool {
-        self.out <= MAX_HEADER && self.end == self.data.len()
+        self.out <= MAX_HEADER && self.end == self.data.len() && self.data.len() > largest_frame()
     }
 
     /// Room for more bytes. Never empty unless [`is_full`](Self::is_full) or something released has not left.
@@ -67,23 +88,28 @@ impl Buffer {
         self.end += len;
     }
 
-    /// Makes room behind what is there for a frame that lacks `more` bytes, as far as any buffer can. Says whether
-    /// it took a large one.
-    pub(crate) fn reserve(&mut self, more: usize) -> bool {
+    /// Makes room behind what is there for a frame that lacks `more` bytes, as far as any buffer can. Gives the size
+    /// it moved to, if it did.
+    pub(crate) fn reserve(&mut self, more: usize) -> Option<Size> {
         if self.end < self.data.len() || self.out != self.ready {
-            return false;
+            return None;
         }
-        let grow = MAX_HEADER + self.pending().len() + more > self.data.len() && self.data.len() < SIZES[1];
-        if grow {
-            let mut large = take(1);
-            let len = self.pending().len();
-            large[MAX_HEADER..MAX_HEADER + len].copy_from_slice(self.pending());
-            give_back(std::mem::replace(&mut self.data, large));
-            (self.out, self.ready, self.end) = (MAX_HEADER, MAX_HEADER, MAX_HEADER + len);
-        } else {
-            self.compact();
+        let len = self.pending().len();
+        let whole = MAX_HEADER + len + more;
+        let size = if whole <= SIZES[1] { Size::Large } else { Size::Huge };
+        if whole > self.data.len() && self.data.len() < SIZES[size as usize] {
+            let mut data = take(size);
+            // There may be no huge one left, and no larger one than this.
+            if data.len() > self.data.len() {
+                data[MAX_HEADER..MAX_HEADER + len].copy_from_slice(self.pending());
+                give_back(std::mem::replace(&mut self.data, data));
+                (self.out, self.ready, self.end) = (MAX_HEADER, MAX_HEADER, MAX_HEADER + len);
+                return Some(size);
+            }
+            give_back(data);
         }
-        grow
+        self.compact();
+        None
     }
 
     /// The first `len` pending bytes may leave.
@@ -140,18 +166,23 @@ impl Drop for Buffer {
     }
 }
 
-fn take(size: usize) -> Box<[u8]> {
-    let kept = POOL.with_borrow_mut(|pool| pool[size].pop());
-    kept.unwrap_or_else(|| vec![0; SIZES[size]].into_boxed_slice())
+fn take(size: Size) -> Box<[u8]> {
+    let (size, kept) = POOL.with_borrow_mut(|pool| {
+        let size = if size == Size::Huge && pool.huge == MOST_HUGE { Size::Large } else { size };
+        pool.huge += usize::from(size == Size::Huge);
+        (size, pool.empty[size as usize].pop())
+    });
+    kept.unwrap_or_else(|| vec![0; SIZES[size as usize]].into_boxed_slice())
 }
 
 fn give_back(data: Box<[u8]>) {
     let Some(size) = SIZES.iter().position(|&size| size == data.len()) else { return };
     // At the end of a thread there is no pool to give back to.
     let _ = POOL.try_with(|pool| {
-        let kept = &mut pool.borrow_mut()[size];
-        if kept.len() < KEPT {
-            kept.push(data);
+        let mut pool = pool.borrow_mut();
+        pool.huge -= usize::from(size == Size::Huge as usize);
+        if pool.empty[size].len() < KEPT[size] {
+            pool.empty[size].push(data);
         }
     });
 }
@@ -161,7 +192,7 @@ mod tests {
     use super::*;
 
     fn filled(bytes: &[u8]) -> Buffer {
-        let mut buffer = Buffer::take(false);
+        let mut buffer = Buffer::take(Size::Small);
         buffer.space()[..bytes.len()].copy_from_slice(bytes);
         buffer.filled(bytes.len());
         buffer
@@ -185,12 +216,21 @@ mod tests {
         let mut buffer = filled(&[7; 100]);
         buffer.release(90);
         buffer.left(90);
-        assert!(!buffer.reserve(100 << 10), "there is room for more yet");
+        assert_eq!(buffer.reserve(100 << 10), None, "there is room for more yet");
         let rest = buffer.space().len();
         buffer.filled(rest);
-        assert!(buffer.reserve(100 << 10));
+        assert_eq!(buffer.reserve(100 << 10), Some(Size::Large));
         assert_eq!(buffer.pending()[..10], [7; 10]);
         assert!(buffer.space().len() >= 100 << 10);
         assert!(!buffer.is_full());
+    }
+
+    #[test]
+    fn huge_buffers_are_few() {
+        let held: Vec<Buffer> = (0..MOST_HUGE).map(|_| Buffer::take(Size::Huge)).collect();
+        assert_eq!(largest_frame(), SIZES[1] - MAX_HEADER);
+        assert_eq!(Buffer::take(Size::Huge).data.len(), SIZES[1]);
+        drop(held);
+        assert_eq!(largest_frame(), SIZES[2] - MAX_HEADER);
     }
 }

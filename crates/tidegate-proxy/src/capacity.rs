@@ -2,25 +2,35 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
-use tidegate_config::{Balance, ServerAddress, Upstream};
+use tidegate_config::{Balance, Route, ServerAddress, Upstream};
 use tidegate_governor::{
     Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict,
 };
 use tidegate_session::Hold;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+};
 
 use crate::clock;
+
+/// How long beyond its deadline a parked client waits for its answer.
+const SLACK: Duration = Duration::from_millis(500);
+/// What it is told then.
+const OVERDUE: Refusal = Refusal { reason: Reason::Overload, retry_after: 1 };
 
 /// One upstream's governor. Lives as long as its upstream is configured, across reloads; locked for handshakes and
 /// endings, never for a message.
 pub(crate) struct Capacity {
     inner: Mutex<Inner>,
     /// The governor's next deadline came closer.
-    sooner: Notify,
+    sooner: Arc<Notify>,
+    /// The task that keeps its time; one, however often the configuration changes.
+    clockwork: OnceLock<AbortHandle>,
 }
 
 struct Inner {
@@ -28,6 +38,8 @@ struct Inner {
     endpoints: HashMap<EndpointId, Arc<ServerAddress>>,
     configured: Vec<EndpointId>,
     waiting: HashMap<Ticket, oneshot::Sender<Parked>>,
+    /// How many of them came by each route.
+    parked: HashMap<String, u32>,
     armed: Option<Instant>,
 }
 
@@ -42,25 +54,41 @@ pub(crate) struct Slot {
 /// One client's way in: what it has tried, and how long it may wait in all.
 pub(crate) struct Admission {
     capacity: Arc<Capacity>,
+    route: Arc<Route>,
     tried: Vec<EndpointId>,
-    deadline: Option<Instant>,
+    deadline: Instant,
 }
 
 impl Capacity {
-    /// The governor of this upstream, as configured.
-    pub(crate) fn new(upstream: &Upstream) -> Arc<Self> {
+    /// The governor of this upstream, as configured. Its time is kept on the runtime that this is called on.
+    pub(crate) fn start(upstream: &Upstream, routes: &[Arc<Route>]) -> Arc<Self> {
         let seed = u64::from(crate::random()) << 32 | u64::from(crate::random());
         let governor = Governor::new(upstream.capacity.clone(), seed);
-        let inner =
-            Inner { governor, endpoints: HashMap::new(), configured: Vec::new(), waiting: HashMap::new(), armed: None };
-        let capacity = Arc::new(Self { inner: Mutex::new(inner), sooner: Notify::new() });
-        capacity.configure(upstream);
+        let inner = Inner {
+            governor,
+            endpoints: HashMap::new(),
+            configured: Vec::new(),
+            waiting: HashMap::new(),
+            parked: HashMap::new(),
+            armed: None,
+        };
+        let capacity = Arc::new(Self { inner: Mutex::new(inner), sooner: Arc::default(), clockwork: OnceLock::new() });
+        capacity.configure(upstream, routes);
+        let keeper = tokio::spawn(keep_time(Arc::downgrade(&capacity), capacity.sooner.clone()));
+        let _ = capacity.clockwork.set(keeper.abort_handle());
         capacity
     }
 
     /// A reload: new limits, new endpoints; what stays keeps its counts.
-    pub(crate) fn configure(&self, upstream: &Upstream) {
+    pub(crate) fn configure(&self, upstream: &Upstream, routes: &[Arc<Route>]) {
         let now = clock::now();
+        let mut limits = upstream.capacity.clone();
+        // Each of its routes holds its own clients to its own bounds: the governor's are those of all together.
+        let routes = || routes.iter().filter(|route| route.upstream == upstream.name);
+        limits.max_waiting = routes().fold(0, |sum: u32, route| sum.saturating_add(route.max_waiting));
+        limits.queue_timeout = routes().map(|route| route.queue_timeout).max().unwrap_or(limits.queue_timeout);
+        limits.spread = routes().map(|route| route.spread).max().unwrap_or(limits.spread);
+        limits.retry_after = routes().map(|route| route.retry_after).min().unwrap_or(limits.retry_after);
         let mut inner = self.lock();
         let keys: Vec<String> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
         let endpoints: Vec<(&str, u32)> =
@@ -70,7 +98,7 @@ impl Capacity {
             Balance::PowerOfTwo => tidegate_governor::Balance::PowerOfTwo,
             Balance::RoundRobin => tidegate_governor::Balance::RoundRobin,
         };
-        inner.governor.set_limits(upstream.capacity.clone(), now);
+        inner.governor.set_limits(limits, now);
         let ids = inner.governor.set_endpoints(&endpoints, balance, now);
         for (id, server) in ids.iter().zip(&upstream.servers) {
             inner.endpoints.insert(*id, Arc::new(server.address.clone()));
@@ -79,21 +107,11 @@ impl Capacity {
         self.settle(&mut inner, now);
     }
 
-    /// Answers parked clients when their time comes. Runs until it is dropped.
-    pub(crate) async fn keep_time(self: Arc<Self>) {
-        loop {
-            let next = self.lock().armed;
-            let due = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => self.settle(&mut self.lock(), clock::now()),
-                () = self.sooner.notified() => {}
-            }
-        }
+    /// An endpoint for what is no session and needs no permit; none of those in `tried`.
+    pub(crate) fn choose(&self, tried: &[EndpointId]) -> Option<(EndpointId, Arc<ServerAddress>)> {
+        let mut inner = self.lock();
+        let id = inner.governor.suggest(tried, clock::now())?;
+        Some((id, inner.endpoints.get(&id)?.clone()))
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -126,11 +144,41 @@ impl Capacity {
     }
 }
 
+/// Answers parked clients when their time comes.
+async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
+    loop {
+        let Some(next) = capacity.upgrade().map(|capacity| capacity.lock().armed) else { return };
+        let due = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {
+                let Some(capacity) = capacity.upgrade() else { return };
+                capacity.settle(&mut capacity.lock(), clock::now());
+            }
+            () = sooner.notified() => {}
+        }
+    }
+}
+
+impl Drop for Capacity {
+    fn drop(&mut self) {
+        if let Some(clockwork) = self.clockwork.get() {
+            clockwork.abort();
+        }
+    }
+}
+
 impl Admission {
-    /// `patient`: the client may be parked.
-    pub(crate) fn new(capacity: Arc<Capacity>, patient: bool) -> Self {
-        let deadline = (!patient).then(clock::now);
-        Self { capacity, tried: Vec::new(), deadline }
+    /// `patient`: the client may be parked, for as long as its route says.
+    pub(crate) fn new(capacity: Arc<Capacity>, route: &Arc<Route>, patient: bool) -> Self {
+        // Drawn, so that those who came together do not all leave together.
+        let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
+        let wait = if patient { route.queue_timeout.mul_f64(share) } else { Duration::ZERO };
+        Self { capacity, route: route.clone(), tried: Vec::new(), deadline: clock::now() + wait }
     }
 
     /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
@@ -141,7 +189,7 @@ impl Admission {
         let mut place = {
             let now = clock::now();
             let mut inner = self.capacity.lock();
-            let ask = Ask { tried: &self.tried, deadline: self.deadline };
+            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline) };
             let (ticket, until) = match inner.governor.admit(ask, now) {
                 Verdict::Admit(permit) => {
                     self.capacity.settle(&mut inner, now);
@@ -153,13 +201,23 @@ impl Admission {
                 }
                 Verdict::Wait(ticket, until) => (ticket, until),
             };
-            self.deadline = Some(until);
+            let parked = inner.parked.entry(self.route.name.clone()).or_default();
+            if *parked >= self.route.max_waiting {
+                inner.governor.cancel(ticket, now);
+                let retry_after = inner.governor.hint(now);
+                self.capacity.settle(&mut inner, now);
+                return Err(Refusal { reason: Reason::QueueFull, retry_after });
+            }
+            *parked += 1;
+            self.deadline = until;
             let (tell, answer) = oneshot::channel();
             inner.waiting.insert(ticket, tell);
             self.capacity.settle(&mut inner, now);
-            Place { capacity: self.capacity.clone(), ticket, answer }
+            Place { capacity: self.capacity.clone(), route: self.route.clone(), ticket, answer }
         };
-        match (&mut place.answer).await {
+        // The governor answers by the deadline; should it ever not, nobody waits on.
+        let answer = tokio::time::timeout_at((self.deadline + SLACK).into(), &mut place.answer).await;
+        match answer.unwrap_or(Ok(Parked::Refuse(OVERDUE))) {
             Ok(Parked::Admit(permit)) => Ok(self.slot(&self.capacity.lock(), permit, clock::now())),
             Ok(Parked::Refuse(refusal)) => Err(refusal),
             // The upstream is no longer configured.
@@ -182,10 +240,8 @@ impl Admission {
     }
 
     /// Holds a client that no endpoint will take to the end of its wait: the wait is the pace.
-    pub(crate) async fn wait_out(&mut self, queue_timeout: Duration, floor: u32) -> Refusal {
-        let now = clock::now();
-        let until = self.deadline.unwrap_or(now + queue_timeout);
-        tokio::time::sleep_until(until.into()).await;
+    pub(crate) async fn wait_out(&mut self, floor: u32) -> Refusal {
+        tokio::time::sleep_until(self.deadline.into()).await;
         let hint = self.capacity.lock().governor.hint(clock::now());
         Refusal { reason: Reason::UpstreamOverloaded, retry_after: hint.max(floor) }
     }
@@ -199,6 +255,7 @@ impl Admission {
 /// A place in the queue, given up when its client leaves.
 struct Place {
     capacity: Arc<Capacity>,
+    route: Arc<Route>,
     ticket: Ticket,
     answer: oneshot::Receiver<Parked>,
 }
@@ -207,6 +264,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let now = clock::now();
         let mut inner = self.capacity.lock();
+        if let Some(parked) = inner.parked.get_mut(&self.route.name) {
+            *parked = parked.saturating_sub(1);
+        }
         if inner.waiting.remove(&self.ticket).is_some() {
             inner.governor.cancel(self.ticket, now);
         } else if let Ok(Parked::Admit(permit)) = self.answer.try_recv() {

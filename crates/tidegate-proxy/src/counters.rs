@@ -70,7 +70,17 @@ impl HotCounters {
         ),
     ];
 
-    /// New counters for one worker.
+    /// Makes the series of a route, if there is none yet.
+    pub(crate) fn begin(&self, route: &str) {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().any(|counters| counters.route == route);
+        drop(all);
+        if !known {
+            self.for_route(route);
+        }
+    }
+
+    /// New counters, for one worker to add to.
     pub(crate) fn for_route(&self, route: &str) -> Arc<RouteCounters> {
         let counters =
             Arc::new(RouteCounters { route: route.to_owned(), up: Direction::default(), down: Direction::default() });

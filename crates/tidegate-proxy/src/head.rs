@@ -1,11 +1,15 @@
 //! The request head that goes upstream.
 //!
-//! Written by hand because the field names of `Sec-WebSocket-*` must have the RFC's spelling, which some servers
+//! That of an upgrade is written by hand because the field names of `Sec-WebSocket-*` must have the RFC's spelling, which some servers
 //! insist on and hyper's client cannot produce. Names and values were checked by the `http` crate.
 
-use http::{HeaderName, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use crate::{request::Upgrade, upstream::strip_hop_by_hop};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What tidegate knows of the client itself.
 pub(crate) struct Client<'a> {
@@ -17,16 +21,41 @@ pub(crate) struct Client<'a> {
     pub(crate) host: &'a str,
 }
 
-/// The head, and one word for each header field that does not go upstream as it came.
-pub(crate) fn write(mut request: Parts, upgrade: &Upgrade, client: &Client<'_>) -> (Vec<u8>, Vec<&'static str>) {
+/// The header fields that any request takes upstream, tidegate's own among them, and one word for each that does not
+/// go there as it came.
+pub(crate) fn end_to_end(mut headers: HeaderMap, client: &Client<'_>) -> (HeaderMap, Vec<&'static str>) {
     let mut sanitized = Vec::new();
-    let nominated = crate::request::list(&request.headers, header::CONNECTION)
-        .any(|name| !name.eq_ignore_ascii_case("upgrade") && !name.eq_ignore_ascii_case("keep-alive"));
+    let nominated = crate::request::list(&headers, header::CONNECTION)
+        .any(|name| !["upgrade", "keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
     if nominated {
         sanitized.push("nominated");
     }
-    strip_hop_by_hop(&mut request.headers);
+    // First what the client may have removed, then what is ours to say.
+    strip_hop_by_hop(&mut headers);
+    let mut kept = HeaderMap::with_capacity(headers.len() + 3);
+    let proto = if client.tls { "https" } else { "http" };
+    for (name, value) in [(FORWARDED_FOR, client.ip), (FORWARDED_PROTO, proto), (FORWARDED_HOST, client.host)] {
+        // An address, a word, and a Host that was read from a header: each can be written into one.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            kept.insert(name, value);
+        }
+    }
+    for (name, value) in &headers {
+        let text = name.as_str();
+        if text.contains('_') {
+            sanitized.push("underscore");
+        } else if text == "forwarded" || text.starts_with("x-forwarded-") {
+            sanitized.push("untrusted_forwarded");
+        } else {
+            kept.append(name, value.clone());
+        }
+    }
+    (kept, sanitized)
+}
 
+/// The head of an upgrade, and what [`end_to_end`] has to say of it.
+pub(crate) fn write(request: Parts, upgrade: &Upgrade, client: &Client<'_>) -> (Vec<u8>, Vec<&'static str>) {
+    let (headers, sanitized) = end_to_end(request.headers, client);
     let mut out = Vec::with_capacity(512);
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     for part in ["GET ", target, " HTTP/1.1\r\n"] {
@@ -43,21 +72,8 @@ pub(crate) fn write(mut request: Parts, upgrade: &Upgrade, client: &Client<'_>) 
     if let Some(deflate) = &upgrade.deflate {
         field(&mut out, "Sec-WebSocket-Extensions", deflate.as_bytes());
     }
-    field(&mut out, "X-Forwarded-For", client.ip.as_bytes());
-    field(&mut out, "X-Forwarded-Proto", if client.tls { b"https" } else { b"http" });
-    field(&mut out, "X-Forwarded-Host", client.host.as_bytes());
-    for (name, value) in &request.headers {
-        if is_written_above(name) {
-            continue;
-        }
-        let text = name.as_str();
-        if text.contains('_') {
-            sanitized.push("underscore");
-        } else if text == "forwarded" || text.starts_with("x-forwarded-") {
-            sanitized.push("untrusted_forwarded");
-        } else {
-            field(&mut out, &title_case(text), value.as_bytes());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| !is_written_above(name)) {
+        field(&mut out, &title_case(name.as_str()), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     (out, sanitized)

@@ -1,19 +1,20 @@
 //! A client's connection before it is a WebSocket: hyper reads its head, here it is decided what becomes of it.
 
-use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{cell::Cell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tidegate_config::{OnOverload, Route};
+use tidegate_config::Route;
 use tidegate_governor::{Outcome, Reason, Refusal};
-use tidegate_session::Refused;
+use tidegate_session::{End, Refused};
 
 use crate::{
+    body::Body,
     capacity::{Admission, Slot},
-    clock, head,
+    clock, head, overload,
+    patient::Patient,
+    plain,
     request::{self, Rejection, Upgrade},
     session::{Facts, Opening},
     shared::Target,
@@ -22,6 +23,9 @@ use crate::{
     worker::{CLIENT_HANDSHAKE_TIMEOUT, Listener, Load, Worker},
 };
 
+/// The longest time to come back after that a client is told, whatever an upstream asks for, in seconds: a day, and
+/// five digits.
+const LONGEST_HINT: u64 = 86_399;
 /// Longest request head, in bytes, and most fields in it: more gets 431.
 const MAX_HEAD: usize = 16 << 10;
 const MAX_HEADERS: usize = 100;
@@ -42,7 +46,7 @@ impl Client {
     }
 }
 
-type Reply = Response<Full<Bytes>>;
+type Reply = Response<Body>;
 
 /// How an opening handshake was answered, for the metrics.
 struct Answered {
@@ -53,24 +57,42 @@ struct Answered {
 
 /// Serves one connection until it is over or has become a WebSocket.
 pub(crate) async fn serve(client: Client, stream: Stream) {
-    let service = service_fn(|request| answer(client.clone(), request));
+    let fresh = Cell::new(true);
+    let service = service_fn(|request| {
+        fresh.set(false);
+        answer(client.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(CLIENT_HANDSHAKE_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patient::new(stream)), service)
         .with_upgrades();
-    let Err(error) = connection.await else { return };
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = client.worker.shared.drain_begins() => {
+            // One that idles between requests ends now, one that is being answered when it has its answer. One whose
+            // first request is yet to come would end without a word: it is to hear 503.
+            if !fresh.get() {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.await
+        }
+    };
+    let Err(error) = served else { return };
     // hyper has answered these itself; other errors are clients that went away.
     let (reason, status) = match () {
         () if error.is_parse_too_large() => ("headers_too_large", "431"),
         () if error.is_parse() => ("malformed", "400"),
-        () if error.is_timeout() => ("header_timeout", "none"),
+        // Between two requests a connection may idle: hyper ends that in the same way.
+        () if error.is_timeout() && fresh.get() => ("header_timeout", "none"),
         () => return,
     };
     let metrics = &client.worker.shared.metrics;
     metrics.handshakes.with_label_values(&[&client.listener.name, "_none", "rejected", reason, status]).inc();
+    client.log(&client.line("_none", "", "", status.parse().unwrap_or_default(), reason));
     if reason == "headers_too_large" {
         metrics.limit_hits.with_label_values(&["header_size", "reject"]).inc();
     }
@@ -80,32 +102,47 @@ async fn answer(client: Client, mut request: Request<Incoming>) -> Result<Reply,
     let started = clock::now();
     let config = client.worker.shared.live.load();
     let checked = check(&client, &config.config, &request);
-    let (route, host, upgrade) = match checked {
+    let (route, host, asked) = match checked {
         Ok(checked) => checked,
         Err((route, rejection)) => {
             let name = route.as_ref().map_or("_none", |route| route.name.as_str());
+            let host = request::host(&request).unwrap_or_default();
+            let path = redacted(request.uri());
+            client.log(&client.line(name, &host, &path, rejection.status.as_u16(), rejection.reason));
             return Ok(client.count(name, rejection.into()));
         }
     };
-    let upgraded = hyper::upgrade::on(&mut request);
-    let (parts, _) = request.into_parts();
     let facts = Facts {
         client: client.clone(),
         id: crate::random(),
         generation: config.number,
         started,
         host,
-        path: redacted(&parts.uri),
+        path: redacted(request.uri()),
         route: route.clone(),
     };
-    drop(config);
-    let opening = Opening { facts, upgraded };
+    let config = config.config.clone();
+    let Asked::WebSocket(upgrade) = asked else { return Ok(plain::pass(facts, request).await) };
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (parts, _) = request.into_parts();
+    let pending = Load::of(&client.worker.openings);
+    let opening = Opening { facts, upgraded, pending, config };
+    let path = opening.facts.path.clone();
+    let mut leaving = Leaving { client: &client, route: &route.name, path: &path, answered: false };
     let answered = open(opening, parts, upgrade).await;
+    leaving.answered = true;
     client.worker.shared.metrics.handshake_duration.with_label_values(&[&route.name]).observe(since(started));
     Ok(client.count(&route.name, answered))
 }
 
-type Checked = (Arc<Route>, String, Upgrade);
+type Checked = (Arc<Route>, String, Asked);
+
+/// What a client wants.
+enum Asked {
+    WebSocket(Upgrade),
+    /// Whatever else its route has.
+    Plain,
+}
 
 /// Everything that can be said of a request before an upstream is asked.
 fn check(
@@ -117,19 +154,26 @@ fn check(
     if client.worker.shared.draining().is_some() {
         return Err(unrouted(DRAINING));
     }
+    request::check_method(request.method()).map_err(unrouted)?;
     let host = request::host(request).map_err(unrouted)?;
     request::check_path(request.uri().path()).map_err(unrouted)?;
     let offered = request::list(request.headers(), header::SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
     let route = config.route(&host, request.uri().path(), offered.iter().copied()).ok_or(unrouted(NO_ROUTE))?;
     let routed = |rejection| (Some(route.clone()), rejection);
-    if !request::asks_for_websocket(request.headers()) {
+    let asked = if request::asks_for_websocket(request.headers()) {
+        Asked::WebSocket(request::upgrade(request).map_err(routed)?)
+    } else if route.websocket_only {
         return Err(routed(NOT_WEBSOCKET));
-    }
-    let upgrade = request::upgrade(request).map_err(routed)?;
-    if !origin_allowed(route, request.headers()) {
+    } else {
+        request::check_framing(request.headers()).map_err(routed)?;
+        Asked::Plain
+    };
+    // A browser sends no Origin with a plain request to the page's own site.
+    let needs_origin = matches!(asked, Asked::WebSocket(_)) || request.headers().contains_key(header::ORIGIN);
+    if needs_origin && !origin_allowed(route, request.headers()) {
         return Err(routed(ORIGIN));
     }
-    Ok((route.clone(), host, upgrade))
+    Ok((route.clone(), host, asked))
 }
 
 const DRAINING: Rejection = Rejection::new(
@@ -169,11 +213,8 @@ fn redacted(uri: &http::Uri) -> String {
 async fn open(opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -> Answered {
     let facts = &opening.facts;
     let (route, shared) = (facts.route.clone(), facts.client.worker.shared.clone());
-    let by_status = match route.on_overload {
-        OnOverload::Close1013 => false,
-        OnOverload::Http503 => true,
-        OnOverload::Auto => !parts.headers.contains_key(header::ORIGIN),
-    };
+    let has_origin = parts.headers.contains_key(header::ORIGIN);
+    let by_status = overload::by_status(route.on_overload, parts.uri.query(), &upgrade.protocols, has_origin);
     let Some(target) = shared.target(&route.upstream) else {
         return refuse(opening, Refusal { reason: Reason::NoUpstream, retry_after: 1 }, by_status, &upgrade);
     };
@@ -186,19 +227,41 @@ async fn open(opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -
     let found = tokio::select! {
         found = find(&opening.facts, &target, &head, &upgrade, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
-        () = shared.drain_begins() => return DRAINING.into(),
+        () = shared.drain_begins() => Err(NoUpstream::Draining),
     };
-    match found {
-        Ok((accepted, slot)) => accept(opening, accepted, slot, &upgrade),
-        Err(NoUpstream::Governor(refusal)) => refuse(opening, refusal, by_status, &upgrade),
+    let answered: Answered = match found {
+        Ok((accepted, slot)) => return accept(opening, accepted, slot, &upgrade),
+        Err(NoUpstream::Governor(refusal)) => return refuse(opening, refusal, by_status, &upgrade),
         Err(NoUpstream::Upstream(failure)) => failed(failure),
-    }
+        Err(NoUpstream::Draining) => DRAINING.into(),
+    };
+    opening.facts.log_refusal(answered.reply.status().as_u16(), answered.reason, None);
+    answered
 }
 
 /// Why no upstream was found.
 enum NoUpstream {
     Governor(Refusal),
     Upstream(Failure),
+    Draining,
+}
+
+/// Counts a client that leaves before its answer: hyper drops the future that works on it.
+struct Leaving<'a> {
+    client: &'a Client,
+    route: &'a str,
+    path: &'a str,
+    answered: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let labels = [self.client.listener.name.as_str(), self.route, "failed", "client_gone", "none"];
+            self.client.worker.shared.metrics.handshakes.with_label_values(&labels).inc();
+            self.client.log(&self.client.line(self.route, "", self.path, 0, "client-gone"));
+        }
+    }
 }
 
 /// Tries endpoints until one accepts, one answers for all, or the governor has none left.
@@ -210,9 +273,9 @@ async fn find(
     by_status: bool,
 ) -> Result<(Accepted, Slot), NoUpstream> {
     let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
-    let mut admission = Admission::new(target.capacity.clone(), !by_status);
+    let mut admission = Admission::new(target.capacity.clone(), route, !by_status);
     // What an upstream itself asked for is the least that its client is told.
-    let mut floor = 0;
+    let mut floor = route.retry_after.as_secs() as u32;
     loop {
         let mut slot = admission.next().await.map_err(|refusal| {
             NoUpstream::Governor(Refusal { retry_after: refusal.retry_after.max(floor), ..refusal })
@@ -247,7 +310,7 @@ async fn find(
                 }
             }
             (Failure::Refused(answer), Outcome::Overloaded { retry_after }) => {
-                floor = floor.max(retry_after.map_or(0, |after| after.as_secs() as u32));
+                floor = floor.max(retry_after.map_or(0, |after| after.as_secs().min(LONGEST_HINT) as u32));
                 let of_this_client = answer.status == StatusCode::TOO_MANY_REQUESTS;
                 if of_this_client {
                     // 429 speaks of this client, not of the endpoint: no other client pays for it.
@@ -259,7 +322,7 @@ async fn find(
                     return Err(NoUpstream::Upstream(failure));
                 }
                 if of_this_client {
-                    let refusal = admission.wait_out(route.queue_timeout, floor).await;
+                    let refusal = admission.wait_out(floor).await;
                     return Err(NoUpstream::Governor(refusal));
                 }
             }
@@ -302,8 +365,8 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
         if refusal.reason == Reason::QueueFull {
             metrics.limit_hits.with_label_values(&["max_waiting", "reject"]).inc();
         }
-        opening.refused_by_status(why, refusal.retry_after);
-        let mut reply = status(StatusCode::SERVICE_UNAVAILABLE, "too busy; come back later");
+        opening.facts.log_refusal(503, End::Refused(why).cause(), Some(refusal.retry_after));
+        let mut reply = own_reply(StatusCode::SERVICE_UNAVAILABLE, "too busy; come back later");
         reply.headers_mut().insert(header::RETRY_AFTER, refusal.retry_after.into());
         return Answered { reply, result: "rejected", reason };
     }
@@ -319,23 +382,18 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
 /// The upstream failed, or said no in its own words.
 fn failed(failure: Failure) -> Answered {
     let reason = failure.reason();
-    let (code, text) = match failure {
-        Failure::Refused(answer) => return Answered { reply: pass_on(answer), result: "rejected", reason },
-        Failure::ConnectTimeout | Failure::AnswerTimeout => {
-            (StatusCode::GATEWAY_TIMEOUT, "the upstream does not answer")
-        }
-        Failure::Connect(_) | Failure::Dns(_) => (StatusCode::BAD_GATEWAY, "the upstream cannot be reached"),
-        Failure::Tls(_) => (StatusCode::BAD_GATEWAY, "no TLS with the upstream"),
-        Failure::Closed | Failure::Invalid(_) => (StatusCode::BAD_GATEWAY, "the upstream speaks no WebSocket"),
-    };
-    Answered { reply: status(code, text), result: "failed", reason }
+    let (code, text) = failure.told();
+    match failure {
+        Failure::Refused(answer) => Answered { reply: pass_on(*answer), result: "rejected", reason },
+        _ => Answered { reply: own_reply(code, text), result: "failed", reason },
+    }
 }
 
 fn pass_on(answer: Answer) -> Reply {
     let Answer { status, mut headers, body } = answer;
     upstream::strip_hop_by_hop(&mut headers);
     headers.remove(header::CONTENT_LENGTH);
-    let mut reply = Response::new(Full::new(body));
+    let mut reply = Response::new(Body::from(body));
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
     // Whatever the client has sent behind its request, it was not meant as a request.
@@ -344,7 +402,7 @@ fn pass_on(answer: Answer) -> Reply {
 }
 
 fn switching(upgrade: &Upgrade) -> Reply {
-    let mut reply = Response::new(Full::default());
+    let mut reply = Response::new(Body::default());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = reply.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -356,8 +414,9 @@ fn switching(upgrade: &Upgrade) -> Reply {
     reply
 }
 
-fn status(code: StatusCode, text: &'static str) -> Reply {
-    let mut reply = Response::new(Full::from(format!("{text}\n")));
+/// An answer in tidegate's own words, and the last on its connection.
+pub(crate) fn own_reply(code: StatusCode, text: &'static str) -> Reply {
+    let mut reply = Response::new(Body::from(format!("{text}\n")));
     *reply.status_mut() = code;
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -367,7 +426,7 @@ fn status(code: StatusCode, text: &'static str) -> Reply {
 
 impl From<Rejection> for Answered {
     fn from(rejection: Rejection) -> Self {
-        let mut reply = status(rejection.status, rejection.text);
+        let mut reply = own_reply(rejection.status, rejection.text);
         let headers = reply.headers_mut();
         match rejection.reason {
             "version" => drop(headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),

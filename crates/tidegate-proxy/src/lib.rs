@@ -6,15 +6,22 @@
 mod accept;
 mod access;
 mod admin;
+mod body;
 mod buffer;
 mod capacity;
 mod clock;
 mod counters;
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod http;
 mod leg;
 mod meter;
 pub mod metrics;
+mod overload;
+mod patient;
+mod plain;
+mod pool;
 mod random;
 mod registry;
 mod request;
@@ -24,6 +31,7 @@ mod shared;
 mod splice;
 mod stream;
 mod tls;
+mod upload;
 mod upstream;
 mod worker;
 

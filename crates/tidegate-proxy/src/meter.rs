@@ -4,33 +4,42 @@ use std::time::Instant;
 
 use tidegate_wire::{Limits, Sender, Tally, Violation};
 
-/// Two token buckets, each of one second's worth: a burst of that size is no flood.
+/// Two token buckets, each of one second's worth: a burst of that size is no flood. Made when the first frame comes
+/// that counts: most sessions never need them.
 pub(crate) struct Meter {
-    control: Option<Bucket>,
-    data: Option<Bucket>,
+    control_rate: Option<u32>,
+    frame_rate: Option<u32>,
+    buckets: Option<Box<[Bucket; 2]>>,
 }
 
 struct Bucket {
     rate: f32,
     tokens: f32,
-    since: Option<Instant>,
+    since: Instant,
 }
 
 impl Meter {
     /// Both ends are held to `control_rate`; only a client to `frame_rate`.
     pub(crate) fn new(limits: &Limits, sender: Sender) -> Self {
         let frame_rate = limits.frame_rate.filter(|_| sender == Sender::Client);
-        Self { control: limits.control_rate.map(Bucket::new), data: frame_rate.map(Bucket::new) }
+        Self { control_rate: limits.control_rate, frame_rate, buckets: None }
     }
 
     #[inline]
     pub(crate) fn check(&mut self, tally: &Tally, now: Instant) -> Result<(), Violation> {
         // A Close is no flood: only one counts.
         let controls = tally.ping + tally.pong;
-        if controls > 0 && self.control.as_mut().is_some_and(|bucket| !bucket.take(controls, now)) {
+        if self.frame_rate.is_none() && (controls == 0 || self.control_rate.is_none()) {
+            return Ok(());
+        }
+        let (control_rate, frame_rate) = (self.control_rate, self.frame_rate);
+        let [control, data] = &mut **self
+            .buckets
+            .get_or_insert_with(|| Box::new([control_rate, frame_rate].map(|r| Bucket::new(r, now))));
+        if control_rate.is_some() && !control.take(controls, now) {
             return Err(Violation::ControlFlood);
         }
-        if self.data.as_mut().is_some_and(|bucket| !bucket.take(tally.data_frames(), now)) {
+        if frame_rate.is_some() && !data.take(tally.data_frames(), now) {
             return Err(Violation::FrameFlood);
         }
         Ok(())
@@ -38,16 +47,15 @@ impl Meter {
 }
 
 impl Bucket {
-    fn new(rate: u32) -> Self {
-        Self { rate: rate as f32, tokens: rate as f32, since: None }
+    fn new(rate: Option<u32>, now: Instant) -> Self {
+        let rate = rate.unwrap_or_default() as f32;
+        Self { rate, tokens: rate, since: now }
     }
 
     fn take(&mut self, frames: u64, now: Instant) -> bool {
-        if let Some(since) = self.since.replace(now) {
-            let earned = now.saturating_duration_since(since).as_secs_f32() * self.rate;
-            self.tokens = (self.tokens + earned).min(self.rate);
-        }
-        self.tokens -= frames as f32;
+        let earned = now.saturating_duration_since(self.since).as_secs_f32() * self.rate;
+        self.since = now;
+        self.tokens = (self.tokens + earned).min(self.rate) - frames as f32;
         self.tokens >= 0.0
     }
 }

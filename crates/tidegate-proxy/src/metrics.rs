@@ -12,6 +12,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector,
 };
+use tidegate_config::Config;
 use tidegate_session::{End, Loss, Record, Side};
 use tidegate_wire::{CloseFrame, Violation};
 
@@ -29,9 +30,11 @@ pub(crate) struct Metrics {
     together: RwLock<()>,
     pub(crate) sessions: IntGaugeVec,
     pub(crate) handshakes: IntCounterVec,
+    pub(crate) http_requests: IntCounterVec,
     pub(crate) handshake_duration: HistogramVec,
     pub(crate) session_duration: HistogramVec,
     pub(crate) closes: IntCounterVec,
+    pub(crate) premature: IntCounterVec,
     pub(crate) hot: HotCounters,
     pub(crate) protocol_errors: IntCounterVec,
     pub(crate) limit_hits: IntCounterVec,
@@ -68,9 +71,15 @@ impl Metrics {
             sessions: make.gauge("sessions", "Sessions open now.", &["route", "upstream"]),
             handshakes: make.counter(
                 "handshakes_total",
-                "Requests that asked for a WebSocket, by how they ended: each in exactly one. accepted = open \
-                 sessions + session_closes_total.",
+                "Requests that asked for a WebSocket, or were refused before they could be passed on, by how they \
+                 ended: each in exactly one. accepted = open sessions + session_closes_total.",
                 &["listener", "route", "result", "reason", "status"],
+            ),
+            http_requests: make.counter(
+                "http_requests_total",
+                "Plain HTTP requests that were passed on, when their answer was over. code_class: 2xx to 5xx, none (the \
+                 client left before its answer), other.",
+                &["route", "code_class"],
             ),
             handshake_duration: make.histogram(
                 "handshake_duration_seconds",
@@ -89,6 +98,13 @@ impl Metrics {
                 "Sessions ended: who ended it (client, upstream, proxy), with which code, and why. code: the number \
                  for 1000 to 1015, 3xxx, 4xxx, none (an empty Close), abrupt (no Close).",
                 &["route", "side", "code", "cause"],
+            ),
+ premature: make.counter(
+                "premature_closes_total",
+                "Closes 1000 of an upstream that left something undone: in-message (inside a fragmented message), \
+                 untaken (it had not taken all that the client sent), no-message (none had passed either way). They \
+                 are relayed all the same.",
+                &["route", "kind"],
             ),
             hot: make.hot(),
             protocol_errors: make.counter(
@@ -171,6 +187,28 @@ impl Metrics {
         metrics
     }
 
+    /// Makes the series of a configuration's routes and upstreams, so that `rate()` sees the first event.
+    pub(crate) fn begin(&self, config: &Config) {
+        for route in &config.routes {
+            self.sessions.with_label_values(&[&route.name, &route.upstream]);
+            if !route.websocket_only {
+                self.http_requests.with_label_values(&[route.name.as_str(), "2xx"]);
+            }
+            self.hot.begin(&route.name);
+            for listener in &config.listeners {
+                let listener = listener.address.to_string();
+                self.handshakes.with_label_values(&[listener.as_str(), &route.name, "accepted", "none", "101"]);
+            }
+            for (side, cause) in [("client", "client-close"), ("upstream", "upstream-close")] {
+                self.closes.with_label_values(&[&route.name, side, "1000", cause]);
+            }
+        }
+        for upstream in config.upstreams.keys() {
+            self.governor_shed.with_label_values(&[upstream, "handshake", "overload"]);
+            self.upstream_connects.with_label_values(&[upstream, "ok"]);
+        }
+    }
+
     /// Keeps metrics together: nothing is scraped while this is held.
     pub(crate) fn together(&self) -> RwLockReadGuard<'_, ()> {
         self.together.read().unwrap_or_else(PoisonError::into_inner)
@@ -183,6 +221,9 @@ impl Metrics {
         let _together = self.together();
         self.sessions.with_label_values(&[route, upstream]).dec();
         self.closes.with_label_values(&[route, side, &code, record.end.cause()]).inc();
+        if let Some(what) = record.premature {
+            self.premature.with_label_values(&[route, what.word()]).inc();
+        }
         match record.end {
             End::Lost { side, how: Loss::PingTimeout } => {
                 self.keepalive_timeouts.with_label_values(&[side.word()]).inc();

@@ -24,6 +24,7 @@ pub(crate) struct Live {
     /// `None`: it never got one.
     pub(crate) endpoint: Option<Arc<ServerAddress>>,
     order: Cell<Option<Order>>,
+    hurried: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -36,7 +37,14 @@ pub(crate) struct Entry {
 
 impl Registry {
     pub(crate) fn enter(self: &Rc<Self>, id: u32, route: Arc<Route>, endpoint: Option<Arc<ServerAddress>>) -> Entry {
-        let live = Rc::new(Live { id, route, endpoint, order: Cell::new(None), waker: RefCell::new(None) });
+        let live = Rc::new(Live {
+            id,
+            route,
+            endpoint,
+            order: Cell::new(None),
+            hurried: Cell::new(false),
+            waker: RefCell::new(None),
+        });
         let key = self.sessions.borrow_mut().insert(live.clone());
         Entry { registry: self.clone(), key, live }
     }
@@ -52,6 +60,16 @@ impl Live {
     pub(crate) fn order(&self, order: Order) {
         let planned = self.order.take().filter(|planned| planned.at <= order.at);
         self.order.set(Some(planned.unwrap_or(order)));
+        self.wake();
+    }
+
+    /// Tells the session to wait for nothing any more.
+    pub(crate) fn hurry(&self) {
+        self.hurried.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -67,6 +85,10 @@ impl Entry {
         self.live.order(order);
     }
 
+    pub(crate) fn route(&self) -> &Route {
+        &self.live.route
+    }
+
     /// What it was ordered since the last call, which also says whom to wake for the next.
     #[inline]
     pub(crate) fn take_order(&self, cx: &Context<'_>) -> Option<Order> {
@@ -75,6 +97,13 @@ impl Entry {
             *waker = Some(cx.waker().clone());
         }
         self.live.order.take()
+    }
+}
+
+impl Entry {
+    /// Whether it was told to hurry since the last call.
+    pub(crate) fn take_hurry(&self) -> bool {
+        self.live.hurried.take()
     }
 }
 

@@ -87,6 +87,35 @@ pub(crate) fn check_path(path: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Refuses what is no request for a resource at all, whatever the route: a tunnel, and an echo of what the proxy adds.
+///
+/// # Errors
+/// CONNECT or TRACE.
+pub(crate) fn check_method(method: &Method) -> Result<(), Rejection> {
+    if method == Method::CONNECT || method == Method::TRACE {
+        return Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "method", "no CONNECT, no TRACE"));
+    }
+    Ok(())
+}
+
+/// Refuses a plain request whose body is not for us to understand (RFC 9112 section 6.1).
+///
+/// # Errors
+/// A transfer coding other than chunked.
+pub(crate) fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
+    if !is_plainly_framed(headers) {
+        return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "body", "no transfer coding but chunked"));
+    }
+    Ok(())
+}
+
+/// Whether a message's body, once it is read, is as it was sent: without a transfer coding but chunked.
+pub(crate) fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    codings.next().is_none_or(chunked) && codings.next().is_none()
+}
+
 /// Percent-decodes; `None` where a `%` does not stand before two hexadecimal digits.
 fn decode(segment: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(segment.len());
@@ -236,7 +265,9 @@ mod tests {
     }
 
     fn add(name: &'static str, value: &'static str) -> impl Fn(&mut Request<()>) {
-        move |request| drop(request.headers_mut().append(name, HeaderValue::from_static(value)))
+        move |request| {
+            request.headers_mut().append(name, HeaderValue::from_static(value));
+        }
     }
 
     #[test]
@@ -266,6 +297,16 @@ mod tests {
         let offers = "x-webkit, permessage-deflate; client_max_window_bits, permessage-deflate";
         let upgrade = upgrade(&request(set("sec-websocket-extensions", offers))).unwrap();
         assert_eq!(upgrade.deflate.unwrap(), "permessage-deflate; client_max_window_bits, permessage-deflate");
+    }
+
+    #[test]
+    fn a_transfer_coding_is_chunked_or_none() {
+        let plain = |values: &[&'static str]| {
+            let fields = values.iter().map(|value| (header::TRANSFER_ENCODING, HeaderValue::from_static(value)));
+            is_plainly_framed(&fields.collect())
+        };
+        assert!(plain(&[]) && plain(&["chunked"]) && plain(&["Chunked"]));
+        assert!(!plain(&["gzip, chunked"]) && !plain(&["chunked", "chunked"]) && !plain(&["xchunked"]));
     }
 
     #[test]

@@ -22,8 +22,9 @@ use crate::{
     worker::{self, Listener, Message},
 };
 
-/// How long the sessions that a hurried stop has told get to hear it.
-const HURRY: Duration = Duration::from_secs(1);
+/// How long each last step of a stop may take: telling the sessions that are left, telling their other sides, writing
+/// what is on its way. Together well within the second and a half that a second SIGTERM is given.
+const HURRY: Duration = Duration::from_millis(500);
 /// How often a drain looks whether it is done.
 const GLANCE: Duration = Duration::from_millis(20);
 /// The share of a drain's window over which its Closes are spread; the rest is for their answers.
@@ -49,7 +50,7 @@ struct Bound {
 pub enum Drained {
     /// Every session that was still there was given its Close.
     Told,
-    /// Some could not be given theirs.
+    /// Some could not be given theirs, or a plain request its answer.
     Cut,
 }
 
@@ -73,6 +74,7 @@ impl Server {
         shared.set_targets(&shared.live.load().config, outgoing);
         let (handles, threads) = worker::start(count, &shared)?;
         shared.set_workers(handles);
+        shared.metrics.begin(&shared.live.load().config);
         shared.metrics.last_reload_successful.set(1);
         shared.metrics.last_reload_success.set(unix_seconds());
 
@@ -146,6 +148,7 @@ impl Server {
         // Nothing can fail from here on.
         self.shared.set_targets(&config, outgoing);
         let change = Arc::new(self.shared.live.swap(config));
+        self.shared.metrics.begin(&self.shared.live.load().config);
         for (address, certificate) in certificates {
             if let Some(Bound { listener, .. }) = self.listeners().get(&address)
                 && let Some(tls) = &listener.tls
@@ -183,17 +186,20 @@ impl Server {
         let cut_before = self.shared.unclosable.load(Relaxed);
         self.order_drain(window.mul_f64(SPREAD));
         let deadline = clock::now() + window;
-        while self.shared.sessions() > 0 && !self.shared.hurried() && clock::now() < deadline {
+        while self.is_busy() && !self.shared.hurried() && clock::now() < deadline {
             tokio::time::sleep(GLANCE).await;
         }
-        if self.shared.sessions() > 0 {
-            self.order_drain(Duration::ZERO);
+        // Those that were not told yet are; then nobody's answer is waited for, so that the other side is told too.
+        for last in [Message::Drain as fn(Duration) -> Message, |_| Message::Hurry] {
+            for worker in self.shared.workers() {
+                worker.send(last(Duration::ZERO));
+            }
             let deadline = clock::now() + HURRY;
-            while self.shared.sessions() > 0 && clock::now() < deadline {
+            while self.is_busy() && clock::now() < deadline {
                 tokio::time::sleep(GLANCE).await;
             }
         }
-        let cut = self.shared.unclosable.load(Relaxed) > cut_before;
+        let cut = self.is_busy() || self.shared.unclosable.load(Relaxed) > cut_before;
         if cut { Drained::Cut } else { Drained::Told }
     }
 
@@ -204,8 +210,11 @@ impl Server {
 
     /// Ends the workers and writes what waits to be logged.
     pub fn stop(self) {
+        for bound in self.listeners().values() {
+            bound.listener.removed.send_replace(true);
+        }
         for worker in self.shared.workers() {
-            worker.send(Message::Stop);
+            worker.send(Message::Stop(HURRY));
         }
         for thread in self.threads {
             // A worker that panicked has said so.
@@ -223,6 +232,11 @@ impl Server {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.shared.sessions()
+    }
+
+    /// Whether there are sessions, handshakes that may become some, or plain requests without their answer.
+    fn is_busy(&self) -> bool {
+        self.shared.sessions() + self.shared.openings() > 0 || self.shared.exchanges.load(Relaxed) > 0
     }
 
     fn order_drain(&self, window: Duration) {

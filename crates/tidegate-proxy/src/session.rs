@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_config::{Route, ServerAddress};
-use tidegate_session::{CloseFrame, End, LegRecord, Loss, Record, Refused, Session, Side, Verdict};
+use tidegate_config::{Change, Config, Route, ServerAddress};
+use tidegate_session::{CloseFrame, End, LegRecord, Order, Premature, Record, Refused, Session, Side, Verdict};
 use tidegate_wire::Tally;
 use tokio::task::spawn_local;
 
@@ -19,9 +19,11 @@ use crate::{
     capacity::Slot,
     clock,
     http::{Client, since},
+    patient::Patient,
     splice::{Finished, Parts, Splice},
     stream::Stream,
     upstream::Accepted,
+    worker::{self, Load},
 };
 
 /// What is known of a client when its request is.
@@ -40,47 +42,38 @@ pub(crate) struct Facts {
 pub(crate) struct Opening {
     pub(crate) facts: Facts,
     pub(crate) upgraded: OnUpgrade,
+    /// A drain waits for it to become a session, or to be answered.
+    pub(crate) pending: Load,
+    /// The configuration that it was routed by.
+    pub(crate) config: Arc<Config>,
 }
 
 impl Opening {
     /// A session begins as soon as the client has its 101.
     pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
+        // What an idle session holds on to is what this future holds: the upstream's answer only until the splice is
+        // made of it, the splice in a box of its own size.
+        let upstream = Box::new((accepted, slot));
         spawn_local(async move {
-            let Self { facts, upgraded } = self;
+            let Self { facts, upgraded, pending, config } = self;
             let began = clock::now();
             let handshake_s = since(facts.started);
-            let client = transport(upgraded).await;
-            let mut session = Session::new(facts.route.policy.clone(), seed(), began);
-            if client.is_none() {
-                // Gone between its request and our answer; its upstream still hears why.
-                session.handle_eof(Side::Client, Loss::Reset, began);
-            }
-            let subprotocol = accepted.protocol.as_ref().and_then(|p| p.to_str().ok()).map(str::to_owned);
-            let endpoint = slot.address().clone();
-            let entry = facts.enter(Some(endpoint.clone()));
-            let open = Open::new(&facts);
-            let (client, client_early) = client.unzip();
-            let finished = Splice::new(Parts {
-                session,
-                client,
-                client_early: client_early.unwrap_or_default(),
-                deflate: accepted.deflate.is_some(),
-                upstream: Some((accepted.stream, accepted.early)),
-                slot: Some(slot),
-                entry,
-                counters: facts.client.worker.counters(&facts.route.name),
-                metrics: facts.client.worker.shared.metrics.clone(),
-                limits: facts.route.frames,
-            })
-            .await;
-            open.close(&facts, &finished, handshake_s, since(began), &endpoint, subprotocol.as_deref());
+            let (splice, open) = {
+                let client = transport(upgraded).await;
+                let (accepted, slot) = *upstream;
+                let open = Open::new(&facts, &accepted, &slot);
+                drop(pending);
+                (Box::pin(facts.splice(client, accepted, slot, &config, began)), open)
+            };
+            let finished = splice.await;
+            open.close(&facts, &finished, handshake_s, since(began));
         });
     }
 
     /// The client has its 101, and is told in a Close why it gets no upstream. Not a session: no upstream was there.
     pub(crate) fn refuse(self, why: Refused, retry_after: u32) {
         spawn_local(async move {
-            let Self { facts, upgraded } = self;
+            let Self { facts, upgraded, pending: _pending, .. } = self;
             let handshake_s = since(facts.started);
             let Some((client, client_early)) = transport(upgraded).await else { return };
             let session = Session::refused(facts.route.policy.clone(), why, retry_after, clock::now());
@@ -100,31 +93,27 @@ impl Opening {
             facts.log(&facts.line(101, "enforced", finished.record.end.cause(), handshake_s, finished.retry_after));
         });
     }
-
-    /// The client has its answer as a status.
-    pub(crate) fn refused_by_status(&self, why: Refused, retry_after: u32) {
-        let handshake_s = since(self.facts.started);
-        let cause = End::Refused(why).cause();
-        self.facts.log(&self.facts.line(503, "refused", cause, handshake_s, Some(retry_after)));
-    }
 }
 
 /// The client's transport after the 101, with what it has sent behind its request. `None`: it is gone.
 async fn transport(upgraded: OnUpgrade) -> Option<(Stream, Bytes)> {
-    let parts = upgraded.await.ok()?.downcast::<TokioIo<Stream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts = upgraded.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
+    Some((parts.io.into_inner().into_inner(), parts.read_buf))
 }
 
 /// An open session, as the metrics have it. Dropped without [`close`](Self::close) by a panic alone.
 struct Open {
     client: Client,
     route: Arc<Route>,
+    endpoint: Arc<ServerAddress>,
+    subprotocol: Option<Box<str>>,
     closed: bool,
 }
 
 impl Open {
-    fn new(facts: &Facts) -> Self {
+    fn new(facts: &Facts, accepted: &Accepted, slot: &Slot) -> Self {
         let (client, route) = (facts.client.clone(), facts.route.clone());
+        let subprotocol = accepted.protocol.as_ref().and_then(|protocol| protocol.to_str().ok()).map(Box::from);
         let metrics = &client.worker.shared.metrics;
         {
             let _together = metrics.together();
@@ -133,18 +122,10 @@ impl Open {
             metrics.sessions.with_label_values(&[&route.name, &route.upstream]).inc();
         }
         client.worker.sessions.fetch_add(1, Relaxed);
-        Self { client, route, closed: false }
+        Self { client, route, endpoint: slot.address().clone(), subprotocol, closed: false }
     }
 
-    fn close(
-        mut self,
-        facts: &Facts,
-        finished: &Finished,
-        handshake_s: f64,
-        duration_s: f64,
-        endpoint: &ServerAddress,
-        subprotocol: Option<&str>,
-    ) {
+    fn close(mut self, facts: &Facts, finished: &Finished, handshake_s: f64, duration_s: f64) {
         let record = &finished.record;
         self.count(record);
         let shared = &self.client.worker.shared;
@@ -156,8 +137,9 @@ impl Open {
         line.event = "session";
         line.session = Some(SessionPart {
             upstream: &self.route.upstream,
-            endpoint: endpoint.to_string(),
-            subprotocol,
+            endpoint: self.endpoint.to_string(),
+            subprotocol: self.subprotocol.as_deref(),
+            premature: record.premature.map(Premature::word),
             closed_by: record.end.initiator().map_or("proxy", Side::word),
             duration_s,
             legs: Legs { client: leg(&record.client, &finished.up), upstream: leg(&record.upstream, &finished.down) },
@@ -185,6 +167,47 @@ impl Drop for Open {
 }
 
 impl Facts {
+    fn splice(
+        &self,
+        client: Option<(Stream, Bytes)>,
+        accepted: Accepted,
+        slot: Slot,
+        config: &Config,
+        now: Instant,
+    ) -> Splice {
+        let policy = self.route.policy.clone();
+        let session = match client {
+            Some(_) => Session::new(policy, seed(), now),
+            // Gone between its request and our answer; its upstream still hears why.
+            None => Session::abandoned(policy, now),
+        };
+        let (client, client_early) = client.unzip();
+        Splice::new(Parts {
+            session,
+            client,
+            client_early: client_early.unwrap_or_default(),
+            deflate: accepted.deflate.is_some(),
+            upstream: Some((accepted.stream, accepted.early)),
+            entry: self.enter_routed_by(config, slot.address(), now),
+            slot: Some(slot),
+            counters: self.client.worker.counters(&self.route.name),
+            metrics: self.client.worker.shared.metrics.clone(),
+            limits: self.route.frames,
+        })
+    }
+
+    /// Enters a session whose handshake may have taken so long that a reload has come in between.
+    fn enter_routed_by(&self, config: &Config, endpoint: &Arc<ServerAddress>, now: Instant) -> crate::registry::Entry {
+        let entry = self.enter(Some(endpoint.clone()));
+        let live = self.client.worker.shared.live.load();
+        if live.number != self.generation
+            && let Some(end) = worker::end_for(Change::between(config, &live.config).fate(&self.route.name, endpoint))
+        {
+            entry.order(Order { end, at: now, retry_after: None });
+        }
+        entry
+    }
+
     fn enter(&self, endpoint: Option<Arc<ServerAddress>>) -> crate::registry::Entry {
         let worker: &Rc<_> = &self.client.worker;
         let entry = worker.registry.enter(self.id, self.route.clone(), endpoint);
@@ -195,7 +218,7 @@ impl Facts {
         entry
     }
 
-    fn line<'a>(
+    pub(crate) fn line<'a>(
         &'a self,
         status: u16,
         verdict: &'a str,
@@ -203,28 +226,54 @@ impl Facts {
         handshake_s: f64,
         hint_s: Option<u32>,
     ) -> Line<'a> {
+        let mut line = self.client.line(&self.route.name, &self.host, &self.path, status, cause);
+        line.id = format!("{:08x}", self.id);
+        Line { verdict, handshake_s, hint_s, ..line }
+    }
+
+    /// Its client was answered with a status instead of a session.
+    pub(crate) fn log_refusal(&self, status: u16, cause: &str, hint_s: Option<u32>) {
+        self.log(&self.line(status, "refused", cause, since(self.started), hint_s));
+    }
+
+    pub(crate) fn log(&self, line: &Line<'_>) {
+        self.client.log(line);
+    }
+}
+
+impl Client {
+    /// The line of a request that was refused; others are made of it.
+    pub(crate) fn line<'a>(
+        &'a self,
+        route: &'a str,
+        host: &'a str,
+        path: &'a str,
+        status: u16,
+        cause: &'a str,
+    ) -> Line<'a> {
         Line {
             ts: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
             level: "info",
             event: "refused",
-            id: format!("{:08x}", self.id),
-            route: &self.route.name,
-            listener: &self.client.listener.name,
-            client_ip: self.client.ip(),
-            host: &self.host,
-            path: &self.path,
-            tls: self.client.listener.tls.is_some(),
+            id: format!("{:08x}", crate::random()),
+            route,
+            listener: &self.listener.name,
+            client_ip: self.ip(),
+            host,
+            path,
+            tls: self.listener.tls.is_some(),
             status,
-            verdict,
+            verdict: "refused",
             cause,
-            handshake_s,
-            hint_s,
+            handshake_s: 0.0,
+            hint_s: None,
             session: None,
+            http: None,
         }
     }
 
-    fn log(&self, line: &Line<'_>) {
-        let shared = &self.client.worker.shared;
+    pub(crate) fn log(&self, line: &Line<'_>) {
+        let shared = &self.worker.shared;
         if !shared.access.write(line) {
             shared.metrics.log_lines_dropped.inc();
         }

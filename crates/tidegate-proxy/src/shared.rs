@@ -5,16 +5,16 @@ use std::{
     io,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use tidegate_config::{Config, Live, Upstream};
 use tidegate_governor::{Cap, Snapshot};
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::watch;
 
-use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, tls, worker};
+use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, pool::Pool, tls, worker};
 
 /// One for a server.
 pub(crate) struct Shared {
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     draining: watch::Sender<Option<Duration>>,
     /// Legs that could not be given their Close.
     pub(crate) unclosable: AtomicU64,
+    /// Plain requests whose answer is not yet whole.
+    pub(crate) exchanges: AtomicUsize,
     /// Nothing more is waited for.
     pub(crate) hurried: AtomicBool,
 }
@@ -35,13 +37,7 @@ pub(crate) struct Shared {
 pub(crate) struct Target {
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) tls: Option<tls::Outgoing>,
-    clockwork: AbortHandle,
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        self.clockwork.abort();
-    }
+    pub(crate) pool: Arc<Pool>,
 }
 
 impl Shared {
@@ -54,6 +50,7 @@ impl Shared {
             targets: Mutex::default(),
             draining: watch::Sender::new(None),
             unclosable: AtomicU64::new(0),
+            exchanges: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
         }
     }
@@ -70,6 +67,11 @@ impl Shared {
     /// Sessions open now.
     pub(crate) fn sessions(&self) -> usize {
         self.workers().iter().map(worker::Handle::sessions).sum()
+    }
+
+    /// Handshakes under way that may become sessions.
+    pub(crate) fn openings(&self) -> usize {
+        self.workers().iter().map(worker::Handle::openings).sum()
     }
 
     pub(crate) fn draining(&self) -> Option<Duration> {
@@ -112,14 +114,13 @@ impl Shared {
         for (name, upstream) in &config.upstreams {
             let capacity = match targets.get(name) {
                 Some(target) => {
-                    target.capacity.configure(upstream);
+                    target.capacity.configure(upstream, &config.routes);
                     target.capacity.clone()
                 }
-                None => Capacity::new(upstream),
+                None => Capacity::start(upstream, &config.routes),
             };
-            let clockwork = tokio::spawn(capacity.clone().keep_time()).abort_handle();
             let tls = tls.remove(name).flatten();
-            targets.insert(name.clone(), Arc::new(Target { capacity, tls, clockwork }));
+            targets.insert(name.clone(), Arc::new(Target { capacity, tls, pool: Arc::default() }));
         }
     }
 

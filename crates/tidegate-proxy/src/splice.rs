@@ -12,12 +12,12 @@ use std::{
     time::Instant,
 };
 
-use tidegate_session::{Hold, Input, Loss, Output, Parting, Pass, Record, Session, Side};
+use tidegate_session::{Hold, Input, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
 use tidegate_wire::{CloseFrame, Limits, Opcode, Scanner, Sender, Step, Tally, Violation};
 use tokio::time::Sleep;
 
 use crate::{
-    buffer::{Buffer, LARGEST_FRAME},
+    buffer::{Buffer, Size, largest_frame},
     capacity::Slot,
     clock,
     counters::RouteCounters,
@@ -30,6 +30,8 @@ use crate::{
 
 /// Reads of one direction before the other sessions of this worker get their turn.
 const TURN: usize = 8;
+/// A read of fewer bytes shows that this direction is no bulk, or no more, in bytes.
+const FEW: usize = 4 << 10;
 /// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
 /// uploads learns of its Close only behind what is on its way already.
 const MAX_DISCARDED: usize = 16 << 20;
@@ -56,8 +58,8 @@ pub(crate) struct Splice {
 struct Pipe {
     scanner: Scanner,
     buffer: Option<Buffer>,
-    /// Its last frames were large.
-    bulk: bool,
+    /// What its last frames needed.
+    size: Size,
     meter: Meter,
     totals: Tally,
     discarded: usize,
@@ -147,7 +149,7 @@ impl Splice {
                 break leg.poll_flush(cx);
             };
             if !leg.takes_bytes() {
-                buffer.left(buffer.released().len());
+                pipe.drop_released();
                 continue;
             }
             match leg.poll_write(cx, buffer.released()) {
@@ -165,6 +167,7 @@ impl Splice {
                 Poll::Ready(())
             }
             Poll::Ready(Err(_)) => {
+                pipe.drop_released();
                 self.session.handle_write_error(to, now);
                 Poll::Ready(())
             }
@@ -184,7 +187,7 @@ impl Splice {
         };
         let Some(buffer) = pipe.buffer.as_mut().filter(|buffer| !buffer.is_empty()) else { return false };
         let relay = self.session.input(from) == Input::Relay;
-        match pipe.scanner.advance(buffer.pending(), LARGEST_FRAME, buffer.is_full()) {
+        match pipe.scanner.advance(buffer.pending(), largest_frame(), buffer.is_full()) {
             Ok(Step::Forward(len)) if relay => {
                 buffer.release(len);
                 self.session.active(now);
@@ -209,12 +212,19 @@ impl Splice {
                     leg.put_control(Opcode::Pong, frame.payload());
                 }
             },
-            Ok(Step::Close(frame, len)) => match self.session.handle_close(from, frame, now) {
-                Pass::Relay => buffer.release(len),
-                Pass::Consume | Pass::Answer => buffer.skip(len),
-            },
+            Ok(Step::Close(frame, len)) => {
+                match self.session.handle_close(from, frame, now) {
+                    Pass::Relay => buffer.release(len),
+                    Pass::Consume | Pass::Answer => buffer.skip(len),
+                }
+                if from == Side::Upstream {
+                    self.notice_premature();
+                }
+            }
             Ok(Step::Need(missing)) => {
-                pipe.bulk |= buffer.reserve(missing);
+                if let Some(size) = buffer.reserve(missing) {
+                    pipe.size = size;
+                }
                 return false;
             }
             Err(violation) => {
@@ -223,6 +233,21 @@ impl Splice {
             }
         }
         true
+    }
+
+    /// An upstream's Close came: what it leaves undone is noticed.
+    fn notice_premature(&mut self) {
+        let untaken = self.up.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty());
+        let what = if self.down.scanner.in_message() {
+            Premature::InMessage
+        } else if untaken || self.up.scanner.in_message() {
+            Premature::Untaken
+        } else if self.up.messages() + self.down.messages() == 0 {
+            Premature::NoMessage
+        } else {
+            return;
+        };
+        self.session.note_premature(what);
     }
 
     /// Reads once from this side. `Ready`: there may be more.
@@ -235,10 +260,10 @@ impl Splice {
         if input == Input::Ended || leg.is_gone() {
             return Poll::Pending;
         }
-        let bulk = pipe.bulk;
-        let buffer = pipe.buffer.get_or_insert_with(|| Buffer::take(bulk));
+        let size = pipe.size;
+        let buffer = pipe.buffer.get_or_insert_with(|| Buffer::take(size));
         let read = if input == Input::Discard {
-            let mut waste = Buffer::take(false);
+            let mut waste = Buffer::take(Size::Small);
             leg.poll_read(cx, waste.space())
         } else {
             leg.poll_read(cx, buffer.space())
@@ -258,6 +283,9 @@ impl Splice {
                 }
             }
             Poll::Ready(Ok(len)) => {
+                if len < FEW {
+                    pipe.size = Size::Small;
+                }
                 buffer.filled(len);
                 self.session.heard(from, now);
             }
@@ -307,6 +335,11 @@ impl Splice {
                 Output::Pace => {
                     let none = Hold { delay: std::time::Duration::ZERO, retry_after: 1 };
                     let hold = self.slot.as_ref().map_or(none, |slot| slot.pace(now));
+                    let route = self.entry.route();
+                    let hold = Hold {
+                        delay: hold.delay.min(route.spread),
+                        retry_after: hold.retry_after.max(route.retry_after.as_secs() as u32),
+                    };
                     self.session.handle_hold(hold, now);
                 }
                 Output::Shutdown(side) => self.leg(side).half_close(),
@@ -343,7 +376,8 @@ impl Splice {
 
     fn let_go(&mut self, side: Side, how: Parting) {
         self.leg(side).let_go(how);
-        self.pipe(side.other()).buffer = None;
+        // What is half read stays: the other side's frames are still followed, to its Close.
+        self.pipe(side.other()).drop_released();
     }
 
     /// Sleeps until the session's next deadline. One that moved back is looked at when the earlier one comes.
@@ -380,6 +414,9 @@ impl Future for Splice {
         let mut now = clock::now();
         if let Some(order) = this.entry.take_order(cx) {
             this.session.handle_order(order, now);
+        }
+        if this.entry.take_hurry() {
+            this.session.handle_hurry(now);
         }
         let mut due = this.armed.is_some() && this.sleep.is_elapsed();
         loop {
@@ -426,18 +463,30 @@ impl Pipe {
         let mut pipe = Self {
             scanner: Scanner::new(sender, deflate, limits),
             buffer: None,
-            bulk: false,
+            size: Size::Small,
             meter: Meter::new(&limits, sender),
             totals: Tally::default(),
             discarded: 0,
         };
         if !early.is_empty() {
-            let mut buffer = Buffer::take(false);
+            let mut buffer = Buffer::take(Size::Small);
             buffer.space()[..early.len()].copy_from_slice(early);
             buffer.filled(early.len());
             pipe.buffer = Some(buffer);
         }
         pipe
+    }
+
+    /// Data frames so far.
+    fn messages(&self) -> u64 {
+        self.totals.data_frames() + self.scanner.tally().data_frames()
+    }
+
+    /// What was to leave has nowhere to go.
+    fn drop_released(&mut self) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.left(buffer.released().len());
+        }
     }
 
     fn clear_pending(&mut self) {

@@ -21,11 +21,13 @@ use tokio::{
 use crate::{request, request::Upgrade, stream::Stream};
 
 /// The longest head an upstream may answer with, in bytes. As nginx and hyper have it.
-const MAX_HEAD: usize = 16 << 10;
+pub(crate) const MAX_HEAD: usize = 16 << 10;
 /// Most header fields of an answer.
-const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEADERS: usize = 100;
 /// The longest body of a refusal that is passed on, in bytes; a longer one is left out.
 const MAX_BODY: usize = 64 << 10;
+/// How long the body of a refusal may take: its status is what counts, and is passed on without one.
+const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 /// RFC 6455 section 1.3.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -60,7 +62,7 @@ pub(crate) enum Failure {
     /// What it answers is no valid upgrade, or no HTTP.
     Invalid(&'static str),
     /// It says no, in words of its own.
-    Refused(Answer),
+    Refused(Box<Answer>),
 }
 
 /// A refusal to be passed on.
@@ -107,6 +109,18 @@ impl Failure {
             Self::Refused(_) => "upstream_status",
         }
     }
+
+    /// What a client is told where it is told a status, and the upstream has no words of its own.
+    pub(crate) const fn told(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::ConnectTimeout | Self::AnswerTimeout => (StatusCode::GATEWAY_TIMEOUT, "the upstream does not answer"),
+            Self::Connect(_) | Self::Dns(_) => (StatusCode::BAD_GATEWAY, "the upstream cannot be reached"),
+            Self::Tls(_) => (StatusCode::BAD_GATEWAY, "no TLS with the upstream"),
+            Self::Closed | Self::Invalid(_) | Self::Refused(_) => {
+                (StatusCode::BAD_GATEWAY, "the upstream gives no valid answer")
+            }
+        }
+    }
 }
 
 impl Answer {
@@ -134,8 +148,7 @@ pub(crate) struct Dial<'a> {
 /// # Errors
 /// Everything that is not a valid upgrade.
 pub(crate) async fn handshake(dial: Dial<'_>, head: &[u8], upgrade: &Upgrade) -> Result<Accepted, Failure> {
-    let connected = timeout(dial.connect_timeout, connect(&dial)).await;
-    let mut stream = connected.map_err(|_| Failure::ConnectTimeout)??;
+    let mut stream = connect(&dial).await?;
     timeout(dial.handshake_timeout, ask(&mut stream, head))
         .await
         .map_err(|_| Failure::AnswerTimeout)?
@@ -143,7 +156,15 @@ pub(crate) async fn handshake(dial: Dial<'_>, head: &[u8], upgrade: &Upgrade) ->
         .map(|((headers, protocol, deflate), early)| Accepted { stream, early, headers, protocol, deflate })
 }
 
-async fn connect(dial: &Dial<'_>) -> Result<Stream, Failure> {
+/// Connects, with TLS where the upstream has it.
+///
+/// # Errors
+/// It cannot be done, or not in `connect_timeout`.
+pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Stream, Failure> {
+    timeout(dial.connect_timeout, connect_in_time(dial)).await.map_err(|_| Failure::ConnectTimeout)?
+}
+
+async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
     let (host, port) = match dial.address {
         ServerAddress::Unix(path) => {
             return UnixStream::connect(path).await.map(Stream::Unix).map_err(Failure::Connect);
@@ -183,7 +204,12 @@ async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Bytes), Failur
             if status.is_informational() {
                 continue;
             }
-            let body = read_body(stream, &headers, buffer).await;
+            // RFC 9112 section 6.3: these have none, whatever their fields say; and 2xx to an upgrade is no answer.
+            let bodiless = status.is_success() || status == StatusCode::NOT_MODIFIED;
+            let body = match bodiless {
+                true => Bytes::new(),
+                false => timeout(BODY_TIMEOUT, read_body(stream, &headers, buffer)).await.unwrap_or_default(),
+            };
             return Ok((Answer { status, headers, body }, Bytes::new()));
         }
         if buffer.len() >= MAX_HEAD {
@@ -270,6 +296,20 @@ fn unchunk(mut data: &[u8]) -> Result<Option<Bytes>, ()> {
     }
 }
 
+/// What becomes of these bytes as an answer, for the fuzz target.
+pub(crate) fn judge(data: &mut BytesMut, upgrade: &Upgrade) {
+    while let Ok(Some((status, headers))) = parse_head(data) {
+        let _ = unchunk(data);
+        let chose = headers.get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
+        let valid = validate(Answer { status, headers, body: Bytes::new() }, upgrade);
+        if let Ok((headers, protocol, _)) = valid {
+            assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);
+            assert_eq!(protocol, chose);
+            assert!(!headers.contains_key(header::CONNECTION) && !headers.contains_key(header::UPGRADE));
+        }
+    }
+}
+
 type Validated = (HeaderMap, Option<HeaderValue>, Option<HeaderValue>);
 
 /// RFC 6455 section 4.1: what a client must check in the answer, and what this client's own client would.
@@ -277,7 +317,7 @@ fn validate(answer: Answer, upgrade: &Upgrade) -> Result<Validated, Failure> {
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(match answer.status.is_success() {
             true => Failure::Invalid("2xx to an upgrade"),
-            false => Failure::Refused(answer),
+            false => Failure::Refused(Box::new(answer)),
         });
     }
     let mut headers = answer.headers;

@@ -31,7 +31,7 @@ pub(crate) fn check(from: &cli::From) -> ExitCode {
     match source.load() {
         Ok(config) => {
             println!(
-                "ok: {} listeners, {} routes, {} upstreams",
+                "ok: listeners {}, routes {}, upstreams {}",
                 config.listeners.len(),
                 config.routes.len(),
                 config.upstreams.len()
@@ -156,8 +156,9 @@ fn reload(source: &Source, server: &Server) {
         Ok(change) if change.is_noop() => tracing::info!("reloaded: nothing has changed"),
         Ok(change) => {
             tracing::info!(
-                routes_removed = ?change.routes_removed,
-                endpoints_removed = ?change.endpoints_removed,
+                routes_removed = change.routes_removed.join(", "),
+                endpoints_removed =
+                    change.endpoints_removed.values().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", "),
                 "reloaded"
             );
             if !change.needs_restart.is_empty() {

@@ -1,0 +1,268 @@
+//! A plain HTTP request, on a route that serves more than WebSockets: it is passed to an endpoint, and the answer back.
+//!
+//! hyper reads and writes the messages on both sides, so that nothing is forwarded which two readers could frame in two
+//! ways; bodies stream and are not kept. A request needs no permit of the governor: what it counts are sessions.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tidegate_config::{Route, ServerAddress};
+
+use crate::{
+    access::HttpPart,
+    body::Body,
+    head,
+    http::{own_reply, since},
+    pool::Lease,
+    request,
+    session::Facts,
+    shared::Target,
+    upload::Upload,
+    upstream::{self, Dial, Failure},
+};
+
+/// Passes the request on. Dropping the future, or the body of its answer, ends the request upstream.
+pub(crate) async fn pass(facts: Facts, request: Request<Incoming>) -> Response<Body> {
+    let mut exchange = Exchange::begin(facts, request.method().clone());
+    let answered = exchange.forward(request).await;
+    exchange.head_s = since(exchange.facts.started);
+    match answered {
+        Ok((answer, lease)) => exchange.pass_back(answer, lease),
+        Err(failure) => {
+            let (status, text) = failure.as_ref().map_or(NO_ENDPOINT, Failure::told);
+            exchange.status = Some(status);
+            exchange.error = Some(failure.as_ref().map_or("no_endpoint", Failure::reason));
+            own_reply(status, text)
+        }
+    }
+}
+
+const NO_ENDPOINT: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "no upstream; come back later");
+
+/// A request from its head to the end of its answer; then it is counted and logged.
+struct Exchange {
+    facts: Facts,
+    method: Method,
+    endpoint: Option<Arc<ServerAddress>>,
+    /// `None`: its client left before it had an answer.
+    status: Option<StatusCode>,
+    error: Option<&'static str>,
+    head_s: f64,
+}
+
+impl Exchange {
+    fn begin(facts: Facts, method: Method) -> Self {
+        facts.client.worker.shared.exchanges.fetch_add(1, Relaxed);
+        Self { facts, method, endpoint: None, status: None, error: None, head_s: 0.0 }
+    }
+
+    /// Asks one endpoint after the other until one takes the request. `None`: there is none to be asked.
+    async fn forward(&mut self, request: Request<Incoming>) -> Result<(Response<Incoming>, Lease), Option<Failure>> {
+        let route = self.facts.route.clone();
+        let Some(target) = self.facts.client.worker.shared.target(&route.upstream) else { return Err(None) };
+        let mut request = self.onward(request);
+        let progress = request.body().progress();
+        let (mut tried, mut unreachable) = (Vec::new(), None);
+        while let Some((id, address)) = target.capacity.choose(&tried) {
+            self.endpoint = Some(address.clone());
+            let mut lease = match connection(&target, &route, address).await {
+                Ok(lease) => lease,
+                // Nobody took a byte of the request: another endpoint may.
+                Err(failure @ (Failure::Connect(_) | Failure::Dns(_))) => {
+                    tracing::debug!(upstream = route.upstream, endpoint = ?self.endpoint, ?failure, "not connected");
+                    tried.push(id);
+                    unreachable = Some(failure);
+                    continue;
+                }
+                Err(failure) => return Err(Some(failure)),
+            };
+            match progress.wait(route.handshake_timeout, lease.send(request)).await {
+                None => return Err(Some(Failure::AnswerTimeout)),
+                Some(Ok(answer)) => return check(&answer).map(|()| (answer, lease)).map_err(Some),
+                Some(Err(mut error)) => match error.take_message() {
+                    // A kept connection that ended before it was used again: the next one will do.
+                    Some(unsent) if lease.used => request = unsent,
+                    _ if error.error().is_parse() => return Err(Some(Failure::Invalid("not HTTP"))),
+                    _ => return Err(Some(Failure::Closed)),
+                },
+            }
+        }
+        Err(unreachable)
+    }
+
+    /// The request as it goes upstream.
+    fn onward(&self, request: Request<Incoming>) -> Request<Upload> {
+        let (mut parts, body) = request.into_parts();
+        let body = Upload::new(body);
+        let ip = self.facts.client.ip();
+        let client = head::Client { ip: &ip, tls: self.facts.client.listener.tls.is_some(), host: &self.facts.host };
+        let metrics = &self.facts.client.worker.shared.metrics;
+        let (mut headers, sanitized) = head::end_to_end(parts.headers, &client);
+        for kind in sanitized {
+            metrics.sanitized_headers.with_label_values(&[kind]).inc();
+        }
+        frame(&mut headers, &body.size_hint());
+        // hyper has promised the client that its body will be read.
+        headers.remove(header::EXPECT);
+        let target = parts.uri.into_parts().path_and_query.map_or_else(Uri::default, Uri::from);
+        parts.uri = target;
+        parts.version = http::Version::HTTP_11;
+        parts.headers = headers;
+        // What hyper keeps here is of the connection with the client.
+        parts.extensions.clear();
+        Request::from_parts(parts, body)
+    }
+
+    /// The answer as it goes to the client, and with its body what is left of this.
+    fn pass_back(mut self, answer: Response<Incoming>, lease: Lease) -> Response<Body> {
+        let (parts, body) = answer.into_parts();
+        let mut headers = parts.headers;
+        upstream::strip_hop_by_hop(&mut headers);
+        if self.method != Method::HEAD {
+            // hyper states the length of the body that it has; of one that is left out only the endpoint knows it.
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        self.status = Some(parts.status);
+        let mut download = Download { body, lease: Some(lease), _exchange: self };
+        download.release_at_end();
+        let mut reply = Response::new(Body::Passed(Box::new(download)));
+        *reply.status_mut() = parts.status;
+        *reply.headers_mut() = headers;
+        reply
+    }
+}
+
+/// A connection that is kept, or a new one.
+async fn connection(target: &Target, route: &Route, address: Arc<ServerAddress>) -> Result<Lease, Failure> {
+    if let Some(lease) = target.pool.take(&address) {
+        return Ok(lease);
+    }
+    let dial = Dial {
+        address: &address,
+        tls: target.tls.as_ref(),
+        connect_timeout: route.connect_timeout,
+        handshake_timeout: route.handshake_timeout,
+    };
+    let stream = upstream::connect(&dial).await?;
+    target.pool.lease(stream, address).await.map_err(|_| Failure::Closed)
+}
+
+/// Says how long the body is from the body itself, never from what the client said of it.
+fn frame(headers: &mut HeaderMap, body: &SizeHint) {
+    let said = headers.remove(header::CONTENT_LENGTH).is_some();
+    match body.exact() {
+        Some(0) if !said => {}
+        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        // hyper would send none with a GET.
+        None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
+    }
+}
+
+/// What would make hyper's reading of an answer another one than the client's.
+fn check(answer: &Response<Incoming>) -> Result<(), Failure> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::Invalid("101 to a plain request"));
+    }
+    if !request::is_plainly_framed(answer.headers()) {
+        return Err(Failure::Invalid("a transfer coding other than chunked"));
+    }
+    Ok(())
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let Self { facts, method, endpoint, status, error, head_s } = self;
+        let shared = &facts.client.worker.shared;
+        shared.exchanges.fetch_sub(1, Relaxed);
+        shared.metrics.http_requests.with_label_values(&[facts.route.name.as_str(), code_class(*status)]).inc();
+        let mut line = facts.line(status.map_or(0, |status| status.as_u16()), "", "", *head_s, None);
+        line.event = "http";
+        line.http = Some(HttpPart {
+            method: method.as_str(),
+            upstream: &facts.route.upstream,
+            endpoint: endpoint.as_ref().map(ToString::to_string),
+            error: *error,
+            duration_s: since(facts.started),
+        });
+        facts.log(&line);
+    }
+}
+
+/// The metric label.
+fn code_class(status: Option<StatusCode>) -> &'static str {
+    match status.map(|status| status.as_u16() / 100) {
+        None => "none",
+        Some(2) => "2xx",
+        Some(3) => "3xx",
+        Some(4) => "4xx",
+        Some(5) => "5xx",
+        Some(_) => "other",
+    }
+}
+
+/// An endpoint's body on its way to the client, and the connection it comes over.
+pub(crate) struct Download {
+    body: Incoming,
+    lease: Option<Lease>,
+    _exchange: Exchange,
+}
+
+impl Download {
+    fn release_at_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.release();
+        }
+    }
+}
+
+impl hyper::body::Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => self.release_at_end(),
+            // The end of a body whose length was not known before.
+            None => drop(self.lease.take().map(Lease::release)),
+            Some(Err(_)) => drop(self.lease.take()),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_the_bodys() {
+        let framed = |said: Option<&'static str>, hint: SizeHint| {
+            let mut headers = HeaderMap::new();
+            said.map(|said| headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static(said)));
+            frame(&mut headers, &hint);
+            let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+            (text(header::CONTENT_LENGTH), text(header::TRANSFER_ENCODING))
+        };
+        assert_eq!(framed(None, SizeHint::with_exact(0)), (None, None));
+        assert_eq!(framed(Some("0"), SizeHint::with_exact(0)), (Some("0".into()), None));
+        assert_eq!(framed(Some("7"), SizeHint::with_exact(5)), (Some("5".into()), None));
+        assert_eq!(framed(Some("7"), SizeHint::new()), (None, Some("chunked".into())));
+    }
+}
