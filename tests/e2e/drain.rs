@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use harness::metrics::name;
 use harness::raw::{Close, pair};
-use harness::{Echo, Frame, Handshake, Setup, Tidegate, Upstream, clock};
+use harness::{Echo, Frame, Handshake, Metrics, Setup, Tidegate, Upstream, clock};
 use tokio::task::JoinSet;
 
 use crate::session::{assert_ours, hint};
@@ -65,7 +66,7 @@ async fn a_draining_tidegate_takes_nobody_new_and_says_so() {
     let ready = gate.ask("/readyz").await;
     assert_eq!(ready.status, 503);
     assert_eq!(gate.ask("/livez").await.status, 200);
-    assert_eq!(gate.metrics().await.metric(harness::metrics::name::DRAINING, &[]), 1.0);
+    assert_eq!(gate.metrics().await.metric(name::DRAINING, &[]), 1.0);
     let refusal = Handshake::to(gate.address()).refusal().await;
     assert_eq!(refusal.status, 503);
     assert!(refusal.header("Retry-After").is_some());
@@ -114,6 +115,26 @@ async fn a_second_sigterm_ends_it_at_once_with_closes_still_said() {
     }
     gate.exit().await;
     assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_sigterm_tells_and_logs_also_the_silent() {
+    let upstream = Upstream::bind().await;
+    let mut gate = with_window(upstream.address(), "10m").start().await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+
+    gate.terminate();
+    let draining = |metrics: &Metrics| metrics.sum(name::DRAINING, &[]) == 1.0;
+    // Two signals that come too close are one.
+    gate.metrics_where("a drain", draining).await;
+    gate.terminate();
+    let (status, to_client, to_server) = tokio::join!(gate.exit(), client.close(), server.close());
+    assert_ours(&to_client, 1012, "restarting");
+    assert_ours(&to_server, 1001, "restarting");
+    assert_eq!(status.code(), Some(0), "{status}");
+    let record = gate.record().await;
+    assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("enforced", "proxy", "restarting"));
+    assert_eq!(Some(record.text("id")), to_client.parameter("id"), "the id joins Close and log");
 }
 
 #[tokio::test]

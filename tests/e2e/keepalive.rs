@@ -100,3 +100,13 @@ async fn a_client_that_takes_nothing_ends_as_a_slow_consumer() {
     assert_eq!(record.cause(), "slow-consumer");
     drop(client);
 }
+
+#[tokio::test]
+async fn an_upstream_that_takes_nothing_ends_the_session_as_slow() {
+    let Session { gate, mut client, server, .. } = Session::open_with("write_timeout = \"500ms\"").await;
+    let (record, ()) = tokio::join!(gate.record(), client.flood());
+    assert_eq!(record.cause(), "upstream-slow");
+    assert!(record.leg("client").starts_with("sent 1013, "), "{}", record.line());
+    assert_eq!(gate.metrics().await.sum("tidegate_write_stalls_total", &[("side", "upstream")]), 1.0);
+    drop(server);
+}

@@ -11,10 +11,19 @@ enum Exit {
     Fin,
     Reset,
     InsideFrame,
+    ResetInsideSmallFrame,
+    ResetInsideLargeFrame,
     InsideMessage,
 }
 
-const EXITS: [Exit; 4] = [Exit::Fin, Exit::Reset, Exit::InsideFrame, Exit::InsideMessage];
+const EXITS: [Exit; 6] = [
+    Exit::Fin,
+    Exit::Reset,
+    Exit::InsideFrame,
+    Exit::ResetInsideSmallFrame,
+    Exit::ResetInsideLargeFrame,
+    Exit::InsideMessage,
+];
 
 async fn leave(mut peer: Peer, how: Exit) {
     match how {
@@ -23,6 +32,14 @@ async fn leave(mut peer: Peer, how: Exit) {
         Exit::InsideFrame => {
             peer.send_unfinished(Frame::binary(vec![7; 100_000]), 70_000).await;
             peer.hang_up().await;
+        }
+        Exit::ResetInsideSmallFrame => {
+            peer.send_unfinished(Frame::text("never whole"), 8).await;
+            peer.reset();
+        }
+        Exit::ResetInsideLargeFrame => {
+            peer.send_unfinished(Frame::binary(vec![7; 100_000]), 70_000).await;
+            peer.reset();
         }
         Exit::InsideMessage => {
             peer.send(Frame::text("begun").unfinished()).await;
@@ -114,4 +131,50 @@ async fn data_already_read_still_reaches_the_client_of_a_lost_upstream() {
         assert_eq!(client.text().await, n.to_string());
     }
     assert_ours(&client.close().await, 1014, "upstream-lost");
+}
+
+/// How long a frame is, and how much of it is sent before the other side dies.
+const HALVES: [(usize, usize); 2] = [(20_000, 9_000), (1 << 20, 600_000)];
+
+/// Has `from` begin a frame on its way `to` the other side.
+async fn begin_a_frame(from: &mut Peer, to: &mut Peer, (length, sent): (usize, usize)) -> Frame {
+    let frame = Frame::binary(vec![0xff; length]);
+    from.send(Frame::text("before it")).await;
+    from.send_unfinished(frame.clone(), sent).await;
+    assert_eq!(to.text().await, "before it");
+    frame
+}
+
+#[tokio::test]
+async fn a_client_inside_a_frame_when_the_upstream_dies_still_closes_cleanly() {
+    for (exit, halves) in [Exit::Fin, Exit::Reset].into_iter().flat_map(|exit| HALVES.map(|halves| (exit, halves))) {
+        let Session { gate, mut client, mut server, .. } = Session::open().await;
+        let frame = begin_a_frame(&mut client, &mut server, halves).await;
+        leave(server, exit).await;
+
+        let close = client.close().await;
+        assert_ours(&close, 1014, "upstream-lost");
+        client.send_rest(frame, halves.1).await;
+        client.answer_close(&close).await;
+        let record = gate.record().await;
+        assert_eq!((record.verdict(), record.cause()), ("upstream-lost", "upstream-lost"), "{exit:?} {halves:?}");
+        assert_eq!(record.leg("client"), "sent 1014, received 1014, clean", "{exit:?} {halves:?}: {}", record.line());
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_inside_a_frame_when_the_client_dies_still_closes_cleanly() {
+    for (exit, halves) in [Exit::Fin, Exit::Reset].into_iter().flat_map(|exit| HALVES.map(|halves| (exit, halves))) {
+        let Session { gate, mut client, mut server, .. } = Session::open().await;
+        let frame = begin_a_frame(&mut server, &mut client, halves).await;
+        leave(client, exit).await;
+
+        let close = server.close().await;
+        assert_ours(&close, 1011, "client-lost");
+        server.send_rest(frame, halves.1).await;
+        server.answer_close(&close).await;
+        let record = gate.record().await;
+        assert_eq!((record.verdict(), record.cause()), ("client-lost", "client-lost"), "{exit:?} {halves:?}");
+        assert_eq!(record.leg("upstream"), "sent 1011, received 1011, clean", "{exit:?} {halves:?}: {}", record.line());
+    }
 }

@@ -122,6 +122,22 @@ async fn a_session_is_one_line_of_the_access_log() {
 }
 
 #[tokio::test]
+async fn what_a_peer_says_cannot_forge_the_log() {
+    const FORGERY: &str = "x\r\n\u{1b}[2J{\"event\":\"session\"}";
+    let echo = Echo::start().await;
+    let gate = Setup::proxy_to(echo.address()).start().await;
+    let handshake = Handshake::to(gate.address()).header("User-Agent", "\u{9b}2J\u{fffd}");
+    let mut client = handshake.open().await;
+    client.send(Frame::close(4001, FORGERY)).await;
+    assert_eq!(client.close().await, Close::new(4001, FORGERY), "the peers hear it as it is");
+    client.finish().await;
+    gate.record().await;
+    let log = std::fs::read(gate.access_log()).expect("the log");
+    let (line, end) = log.split_at(log.len() - 1);
+    assert!(end == b"\n" && !line.iter().any(u8::is_ascii_control), "{}", String::from_utf8_lossy(line));
+}
+
+#[tokio::test]
 async fn a_refused_request_is_in_the_log_but_no_session() {
     let echo = Echo::start().await;
     let config =

@@ -1,11 +1,12 @@
 //! More clients than the upstream may have.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use harness::metrics::name;
 use harness::raw::{Close, pair};
-use harness::{Frame, Handshake, Setup, Tidegate, Upstream};
-use tokio::task::JoinSet;
+use harness::{Frame, Handshake, Peer, Setup, Tidegate, Upstream, clock};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::session::{assert_ours, exchange, hint};
 
@@ -42,6 +43,18 @@ async fn a_client_too_many_gets_1013_with_a_hint() {
     assert_eq!(metrics.sum(name::SHED, &[]), 1.0);
     let record = gate.record().await;
     assert_eq!((record.event(), record.text("id")), ("refused", close.parameter("id").expect("checked above")));
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_before_it_is_refused_hears_why_all_the_same() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"200ms\"").await;
+    let _the_one = pair(gate.address(), &upstream).await;
+    let early = Frame::binary(vec![7; 1 << 20]).encode(Some([1, 2, 3, 4]));
+    let mut refused = Handshake::to(gate.address()).followed_by(&early).open().await;
+    let close = refused.close().await;
+    assert_ours(&close, 1013, "overloaded");
+    refused.answer_close(&close).await;
 }
 
 #[tokio::test]
@@ -163,4 +176,105 @@ async fn a_tidegate_out_of_descriptors_keeps_its_sessions_and_recovers() {
     let (mut newcomer, mut newcomer_server) = pair(gate.address(), &upstream).await;
     exchange(&mut newcomer, &mut newcomer_server).await;
     exchange(&mut client, &mut server).await;
+}
+
+/// A tidegate with two routes, `/one` and `/other`, of these keys, to one upstream that takes one session.
+async fn two_routes(server: SocketAddr, one: &str, other: &str, defaults: &str) -> Tidegate {
+    let route =
+        |name, keys| format!("[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"backend\"\n{keys}\n\n");
+    let routes = route("one", one) + &route("other", other);
+    let upstream = format!("[upstream.backend]\nservers = [\"{server}\"]\nmax_sessions = 1\n");
+    Setup::new(format!("{routes}{upstream}\n[defaults]\n{defaults}\n")).start().await
+}
+
+/// Opens a session by `path` while the upstream takes it.
+async fn enter(gate: &Tidegate, path: &str, upstream: &Upstream) -> (Peer, Peer) {
+    let handshake = Handshake::to(gate.address()).path(path);
+    tokio::join!(handshake.open(), upstream.accept())
+}
+
+/// A client on its way in by `path`, when `waiting` wait with it.
+async fn park(gate: &Tidegate, path: &str, waiting: u8) -> JoinHandle<Peer> {
+    let handshake = Handshake::to(gate.address()).path(path);
+    let parked = tokio::spawn(async move { handshake.open().await });
+    gate.metrics_where("a parked client", |metrics| metrics.waiting() == f64::from(waiting)).await;
+    parked
+}
+
+/// Ends a session, both of whose ends are the test's.
+async fn leave(mut client: Peer, mut server: Peer) {
+    client.send(Frame::close(1000, "")).await;
+    assert_eq!(server.close().await, Close::new(1000, ""));
+    server.answer_close(&Close::new(1000, "")).await;
+    assert_eq!(client.close().await, Close::new(1000, ""));
+    client.finish().await;
+}
+
+#[tokio::test]
+async fn a_route_may_have_its_clients_wait_less_than_the_default() {
+    let upstream = Upstream::bind().await;
+    let (less, default) = ("queue_timeout = \"300ms\"", "queue_timeout = \"5s\"");
+    let gate = two_routes(upstream.address(), less, "", default).await;
+    let _the_one = enter(&gate, "/other", &upstream).await;
+
+    let begin = clock::now();
+    let mut refused = Handshake::to(gate.address()).path("/one").open().await;
+    assert_ours(&refused.close().await, 1013, "overloaded");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_route_may_have_its_clients_wait_longer_than_the_default() {
+    let upstream = Upstream::bind().await;
+    let (longer, default) = ("queue_timeout = \"60s\"", "queue_timeout = \"300ms\"");
+    let gate = two_routes(upstream.address(), longer, "", default).await;
+    let (client, server) = enter(&gate, "/other", &upstream).await;
+
+    let patient = park(&gate, "/one", 1).await;
+    let begin = clock::now();
+    let mut refused = Handshake::to(gate.address()).path("/other").open().await;
+    assert_ours(&refused.close().await, 1013, "overloaded");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert_eq!(gate.metrics().await.waiting(), 1.0, "the patient one, who came first, still waits");
+
+    let ((), mut second_server) = tokio::join!(leave(client, server), upstream.accept());
+    exchange(&mut patient.await.expect("a 101"), &mut second_server).await;
+}
+
+#[tokio::test]
+async fn a_route_may_have_fewer_clients_wait_than_another_of_the_same_upstream() {
+    let upstream = Upstream::bind().await;
+    let gate = two_routes(upstream.address(), "max_waiting = 1", "", "queue_timeout = \"60s\"").await;
+    let (client, server) = enter(&gate, "/other", &upstream).await;
+
+    let first = park(&gate, "/one", 1).await;
+    let begin = clock::now();
+    let refused = Handshake::to(gate.address()).path("/one").refusal().await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("Retry-After").is_some());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    let second = park(&gate, "/other", 2).await;
+
+    let ((), mut server) = tokio::join!(leave(client, server), upstream.accept());
+    let mut client = first.await.expect("a 101");
+    exchange(&mut client, &mut server).await;
+    let ((), mut server) = tokio::join!(leave(client, server), upstream.accept());
+    exchange(&mut second.await.expect("a 101"), &mut server).await;
+}
+
+#[tokio::test]
+async fn no_client_is_told_to_stay_away_for_a_day() {
+    for seconds in ["4000000", "4294967295", "4294967299", "99999999999999999999"] {
+        let upstream = Upstream::bind().await;
+        let gate = Setup::proxy_with_defaults(upstream.address(), "queue_timeout = \"200ms\"").start().await;
+        let handshake = Handshake::to(gate.address());
+        let (mut client, ()) = tokio::join!(handshake.open(), async {
+            let answer =
+                format!("HTTP/1.1 429 Too Many Requests\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n\r\n");
+            upstream.arrival().await.answer(&answer).await;
+        });
+        let close = client.close().await;
+        assert_ours(&close, 1013, "upstream-overloaded");
+        assert!((1..=86_399).contains(&hint(&close)), "{seconds}: {close:?}");
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use harness::raw::Close;
-use harness::{Echo, Frame, Handshake, Peer, Setup, Tidegate, Upstream};
+use harness::{Echo, Frame, Handshake, Peer, Setup, Tidegate, Upstream, clock};
+use tokio::join;
 use tokio::task::JoinSet;
 
 use crate::session::{assert_ours, exchange, hint};
@@ -88,9 +90,9 @@ async fn a_removed_route_ends_its_sessions_and_no_others() {
     lost_server.answer_close(&close).await;
 
     exchange(&mut client, &mut server).await;
-    assert_eq!(Handshake::to(gate.address()).path("/gone").refusal().await.status, 404);
     let record = gate.record().await;
     assert_eq!((record.text("route"), record.cause()), ("gone", "route-removed"));
+    assert_eq!(Handshake::to(gate.address()).path("/gone").refusal().await.status, 404);
 }
 
 #[tokio::test]
@@ -149,4 +151,89 @@ async fn a_reload_that_changes_nothing_touches_nothing() {
     }
     let metrics = gate.metrics().await;
     assert_eq!((metrics.accepted(), metrics.open(), metrics.ended()), (1.0, 1.0, 0.0));
+}
+
+#[tokio::test]
+async fn a_reload_during_a_handshake_keeps_no_parked_client_from_its_answer() {
+    for parked_before in [true, false] {
+        let upstream = Upstream::bind().await;
+        let config = one_route(upstream.address(), "queue_timeout = \"2s\"\nhandshake_timeout = \"60s\"")
+            .replace("[defaults]", "max_sessions = 1\n[defaults]");
+        let gate = Setup::new(&*config).start().await;
+        let handshake = Handshake::to(gate.address());
+        let park = || {
+            let handshake = handshake.clone();
+            tokio::spawn(async move { handshake.open().await })
+        };
+        let is_parked = async || {
+            gate.metrics_where("a parked client", |metrics| metrics.waiting() == 1.0).await;
+        };
+
+        let (mut client, (mut server, parked)) = join!(handshake.open(), async {
+            let arrival = upstream.arrival().await;
+            if !parked_before {
+                assert!(gate.reload(&config).await);
+            }
+            let parked = park();
+            is_parked().await;
+            if parked_before {
+                assert!(gate.reload(&config).await);
+            }
+            (arrival.upgrade(&[]).await, parked)
+        });
+        let begin = clock::now();
+        let mut refused = parked.await.expect("a 101");
+        let close = refused.close().await;
+        assert_ours(&close, 1013, "overloaded");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}, parked before: {parked_before}", begin.elapsed());
+        refused.answer_close(&close).await;
+        exchange(&mut client, &mut server).await;
+    }
+}
+
+/// Reloads while the upstream holds its answer to a handshake, and gives both ends of what it then opens.
+async fn open_across_a_reload(gate: &Tidegate, path: &str, upstream: &Upstream, config: &str) -> (Peer, Peer) {
+    let handshake = Handshake::to(gate.address()).path(path);
+    join!(handshake.open(), async {
+        let arrival = upstream.arrival().await;
+        assert!(gate.reload(config).await);
+        arrival.upgrade(&[]).await
+    })
+}
+
+#[tokio::test]
+async fn a_handshake_whose_route_is_removed_meanwhile_opens_and_is_told_1001() {
+    let (gone, kept) = (Upstream::bind().await, Upstream::bind().await);
+    let before = routes(&[("gone", &[gone.address()]), ("kept", &[kept.address()])]);
+    let after = routes(&[("kept", &[kept.address()])]);
+    let gate = Setup::new(before).start().await;
+    let (mut client, mut server) = open_across_a_reload(&gate, "/gone", &gone, &after).await;
+
+    let close = client.close().await;
+    assert_ours(&close, 1001, "route-removed");
+    client.send(close.to_frame()).await;
+    let close = server.close().await;
+    assert_ours(&close, 1001, "route-removed");
+    server.answer_close(&close).await;
+    client.finish().await;
+    let record = gate.record().await;
+    assert_eq!((record.text("route"), record.cause()), ("gone", "route-removed"));
+}
+
+#[tokio::test]
+async fn a_handshake_whose_endpoint_is_removed_meanwhile_opens_and_is_told_1012() {
+    let (gone, kept) = (Upstream::bind().await, Upstream::bind().await);
+    let gate = Setup::new(routes(&[("chat", &[gone.address()])])).start().await;
+    let after = routes(&[("chat", &[kept.address()])]);
+    let (mut client, mut server) = open_across_a_reload(&gate, "/chat", &gone, &after).await;
+
+    let close = client.close().await;
+    assert_ours(&close, 1012, "rebalance");
+    hint(&close);
+    client.send(close.to_frame()).await;
+    let close = server.close().await;
+    assert_ours(&close, 1001, "rebalance");
+    server.answer_close(&close).await;
+    client.finish().await;
+    assert_eq!(gate.record().await.cause(), "rebalance");
 }

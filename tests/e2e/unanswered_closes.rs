@@ -1,7 +1,7 @@
 //! One endpoint closes and the other never answers: 1000 is not invented for it.
 
-use harness::raw::Close;
-use harness::{Frame, Peer};
+use harness::raw::{Close, Ending};
+use harness::{Frame, Peer, Tidegate};
 
 use crate::session::{Session, assert_ours, assert_record};
 
@@ -72,4 +72,34 @@ async fn a_route_may_echo_the_unanswered_close() {
         "sent 4001, received 4001, clean",
         "sent 4001, received none, no-reply",
     );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_answer_tidegate_is_not_waited_for() {
+    let Session { gate, mut client, mut server, .. } = Session::open_with(IDLE).await;
+    assert_ours(&client.close().await, 1001, "idle-timeout");
+    let close = server.close().await;
+    server.answer_close(&close).await;
+    assert_eq!(client.end().await, Ending::Fin);
+    drop(client);
+    assert_unanswered(&gate, "client").await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_answer_tidegate_is_not_waited_for() {
+    let Session { gate, mut client, mut server, .. } = Session::open_with(IDLE).await;
+    let close = client.close().await;
+    client.answer_close(&close).await;
+    assert_ours(&server.close().await, 1001, "idle-timeout");
+    assert_eq!(server.end().await, Ending::Fin);
+    drop(server);
+    assert_unanswered(&gate, "upstream").await;
+}
+
+const IDLE: &str = "idle_timeout = \"200ms\"\nclose_timeout = \"500ms\"";
+
+async fn assert_unanswered(gate: &Tidegate, side: &str) {
+    let record = gate.record().await;
+    assert_eq!(record.leg(side), "sent 1001, received none, no-reply", "{}", record.line());
+    assert_eq!(gate.metrics().await.sum("tidegate_close_timeouts_total", &[("side", side)]), 1.0);
 }

@@ -1,5 +1,6 @@
 //! Bytes that break RFC 6455: whoever sent them hears what was wrong, the other side hears whose fault it was.
 
+use harness::metrics::name;
 use harness::raw::{opcode, pair};
 use harness::{Frame, Peer};
 
@@ -72,6 +73,13 @@ async fn expect_close(peer: &mut Peer, code: u16, cause: &str) {
     peer.answer_close(&close).await;
 }
 
+/// Every offence was counted once, by who committed it.
+async fn assert_counted(stage: &Session, side: &str, offences: usize) {
+    let metrics = stage.gate.metrics().await;
+    assert_eq!(metrics.sum(name::PROTOCOL_ERRORS, &[("side", side)]), offences as f64);
+    assert_eq!(metrics.sum(name::PROTOCOL_ERRORS, &[]), offences as f64);
+}
+
 #[tokio::test]
 async fn client_breaks_the_protocol_then_upstream_gets_1001() {
     const MASK: [u8; 4] = [5, 6, 7, 8];
@@ -83,6 +91,7 @@ async fn client_breaks_the_protocol_then_upstream_gets_1001() {
     cases.extend(odd_lengths(0x80).map(|(name, header)| (name, [&header[..], &MASK].concat(), 1002, "protocol-error")));
     cases.push(("no mask", Frame::text("x").encode(None), 1002, "protocol-error"));
 
+    let count = cases.len();
     for (name, bytes, code, cause) in cases {
         println!("the client sends: {name}");
         let (mut client, mut server) = pair(stage.gate.address(), &stage.upstream).await;
@@ -92,6 +101,7 @@ async fn client_breaks_the_protocol_then_upstream_gets_1001() {
         expect_close(&mut client, code, cause).await;
         expect_close(&mut server, 1001, "client-protocol-error").await;
     }
+    assert_counted(&stage, "client", count).await;
     stage.exchange().await;
 }
 
@@ -105,6 +115,7 @@ async fn upstream_breaks_the_protocol_then_client_gets_1014() {
     cases.extend(odd_lengths(0).map(|(name, header)| (name, header, 1002, "protocol-error")));
     cases.push(("a mask", Frame::text("x").encode(Some([1, 2, 3, 4])), 1002, "protocol-error"));
 
+    let count = cases.len();
     for (name, bytes, code, cause) in cases {
         println!("the upstream sends: {name}");
         let (mut client, mut server) = pair(stage.gate.address(), &stage.upstream).await;
@@ -114,6 +125,7 @@ async fn upstream_breaks_the_protocol_then_client_gets_1014() {
         expect_close(&mut server, code, cause).await;
         expect_close(&mut client, 1014, "upstream-protocol-error").await;
     }
+    assert_counted(&stage, "upstream", count).await;
     stage.exchange().await;
 }
 

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use harness::scratch;
 use harness::tools::{Tool, in_ci};
 
 fn main() -> ExitCode {
+    scratch::clear();
     let mut missing = 0;
     for tool in Tool::ALL {
         match tool.bring() {

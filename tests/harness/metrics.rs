@@ -16,12 +16,16 @@ pub mod name {
     pub const LAST_RELOAD_SUCCESSFUL: &str = "tidegate_config_last_reload_successful";
     /// Whether a drain is under way.
     pub const DRAINING: &str = "tidegate_draining";
+    /// Clients parked before their 101.
+    pub const WAITING: &str = "tidegate_governor_waiting";
     /// Refusals of the governor.
     pub const SHED: &str = "tidegate_governor_shed_total";
     /// Frames relayed.
     pub const FRAMES: &str = "tidegate_frames_total";
     /// Payload relayed.
     pub const PAYLOAD_BYTES: &str = "tidegate_payload_bytes_total";
+    /// Limits that were reached.
+    pub const LIMIT_HITS: &str = "tidegate_limit_hits_total";
     /// Frames that broke the protocol.
     pub const PROTOCOL_ERRORS: &str = "tidegate_protocol_errors_total";
 }
@@ -81,6 +85,11 @@ impl Metrics {
     /// Sessions open now.
     pub fn open(&self) -> f64 {
         self.sum(name::SESSIONS, &[])
+    }
+
+    /// Clients that wait for room.
+    pub fn waiting(&self) -> f64 {
+        self.sum(name::WAITING, &[])
     }
 
     /// Sessions that have ended.

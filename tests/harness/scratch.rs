@@ -29,6 +29,12 @@ pub fn package_directory() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Removes what earlier runs left behind: the evidence of failures, and what a dying process still wrote to.
+pub fn clear() {
+    // There may be nothing.
+    let _ = fs::remove_dir_all(target_directory().join("tmp"));
+}
+
 /// A temporary directory, removed on drop unless the test failed: then it is evidence.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);

@@ -14,7 +14,7 @@ use crate::scratch::{package_directory, target_directory};
 /// Something a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// Node with `ws`, `undici` and Socket.IO.
+    /// Node with `ws`, `undici` and clients and servers of protocols above WebSocket.
     Node,
     /// Python with `websockets` and `aiohttp`.
     Python,

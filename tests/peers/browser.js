@@ -3,7 +3,6 @@
 const http = require('http');
 const readline = require('readline');
 const { spawn } = require('child_process');
-const WebSocket = require('ws');
 
 const options = JSON.parse(process.argv[2]);
 const report = (event, fields) => console.log(JSON.stringify({ event, ...fields }));
@@ -11,7 +10,7 @@ const report = (event, fields) => console.log(JSON.stringify({ event, ...fields 
 main().catch((error) => report('error', { what: String(error?.stack ?? error) }));
 
 async function main() {
-  const devtools = await connect(await startChromium());
+  const devtools = startChromium();
   const { targetId } = await devtools.call('Target.createTarget', { url: 'about:blank' });
   const { sessionId } = await devtools.call('Target.attachToTarget', { targetId, flatten: true });
   const page = (method, params) => devtools.call(method, params, sessionId);
@@ -50,62 +49,60 @@ async function main() {
   }
 }
 
-/** Starts Chromium; gives the address of its DevTools. */
+/**
+ * Starts Chromium; gives a client of its DevTools. They talk through a pipe, so that Chromium ends when we do, however
+ * we end.
+ */
 function startChromium() {
-  const chromium = spawn(options.chromium, [
-    '--headless=new',
-    '--no-sandbox', // it does not start as root otherwise
-    '--disable-gpu',
-    '--disable-quic',
-    '--disable-dev-shm-usage',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--no-proxy-server',
-    '--remote-debugging-port=0',
-    `--user-data-dir=${options.profile}`,
-  ]);
-  // We are killed, not asked to end; Chromium must not outlive us.
-  process.stdin.on('close', () => chromium.kill('SIGKILL'));
-  return new Promise((resolve, reject) => {
-    let log = '';
-    chromium.stderr.on('data', (data) => {
-      log += data;
-      const found = /DevTools listening on (ws:\S+)/.exec(log);
-      if (found) resolve(found[1]);
-    });
-    chromium.on('exit', (code) => reject(new Error(`Chromium ended with ${code}: ${log}`)));
-  });
+  const chromium = spawn(
+    options.chromium,
+    [
+      '--headless=new',
+      '--no-sandbox', // it does not start as root otherwise
+      '--disable-gpu',
+      '--disable-quic',
+      '--disable-dev-shm-usage',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-proxy-server',
+      '--remote-debugging-pipe',
+      `--user-data-dir=${options.profile}`,
+    ],
+    { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] },
+  );
+  chromium.on('exit', (code) => report('error', { what: `Chromium ended with ${code}` }));
+  return connect(chromium.stdio[3], chromium.stdio[4]);
 }
 
-/** A client of the DevTools protocol. */
-function connect(url) {
-  const socket = new WebSocket(url, { perMessageDeflate: false });
+/** A client of the DevTools protocol: JSON texts, each with a zero behind it. */
+function connect(output, input) {
   const calls = new Map();
   const listeners = new Map();
   let next = 1;
-  socket.on('message', (data) => {
-    const { id, method, params, result, error } = JSON.parse(data);
+  let received = '';
+  input.setEncoding('utf8').on('data', (data) => {
+    const texts = (received + data).split('\0');
+    received = texts.pop();
+    texts.forEach((text) => handle(JSON.parse(text)));
+  });
+  function handle({ id, method, params, result, error }) {
     if (method) listeners.get(method)?.(params);
     else if (error) calls.get(id).reject(new Error(JSON.stringify(error)));
     else calls.get(id).resolve(result);
     calls.delete(id);
-  });
-  const devtools = {
+  }
+  return {
     call: (method, params = {}, sessionId = undefined) =>
       new Promise((resolve, reject) => {
         calls.set(next, { resolve, reject });
-        socket.send(JSON.stringify({ id: next, method, params, sessionId }));
+        output.write(JSON.stringify({ id: next, method, params, sessionId }) + '\0');
         next += 1;
       }),
     on: (method, listener) => listeners.set(method, listener),
     once: (method) => new Promise((resolve) => listeners.set(method, resolve)),
   };
-  return new Promise((resolve, reject) => {
-    socket.on('open', () => resolve(devtools));
-    socket.on('error', reject);
-  });
 }
 
 /** Serves the page that opens sockets; gives its URL. */

@@ -21,6 +21,7 @@ pub struct Handshake {
     address: SocketAddr,
     method: String,
     path: String,
+    version: String,
     headers: Vec<(String, String)>,
     after: Vec<u8>,
 }
@@ -36,7 +37,14 @@ impl Handshake {
             ("Sec-WebSocket-Key", KEY),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { address, method: "GET".to_owned(), path: "/".to_owned(), headers: headers.into(), after: Vec::new() }
+        Self {
+            address,
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            version: "HTTP/1.1".to_owned(),
+            headers: headers.into(),
+            after: Vec::new(),
+        }
     }
 
     /// Another request target.
@@ -48,6 +56,12 @@ impl Handshake {
     /// Another method.
     pub fn method(mut self, method: &str) -> Self {
         method.clone_into(&mut self.method);
+        self
+    }
+
+    /// Another version of HTTP.
+    pub fn version(mut self, version: &str) -> Self {
+        version.clone_into(&mut self.version);
         self
     }
 
@@ -77,7 +91,7 @@ impl Handshake {
     /// The request's bytes.
     pub fn encode(&self) -> Vec<u8> {
         let fields: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head = format!("{} {} HTTP/1.1\r\n{fields}\r\n", self.method, self.path);
+        let head = format!("{} {} {}\r\n{fields}\r\n", self.method, self.path, self.version);
         [head.as_bytes(), &self.after].concat()
     }
 

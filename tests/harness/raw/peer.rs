@@ -64,6 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.send_bytes(&frame.encode(self.mask)[..length]).await;
     }
 
+    /// Sends what [`Self::send_unfinished`] left of a frame.
+    pub async fn send_rest(&mut self, frame: Frame, from: usize) {
+        self.send_bytes(&frame.encode(self.mask)[from..]).await;
+    }
+
     /// Sends a binary message as one frame of `length` bytes without ever holding it; see [`Self::expect_pattern`].
     pub async fn send_pattern(&mut self, length: u64) {
         pattern::send(&mut self.io, self.mask, length).await;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -116,7 +116,25 @@ impl Arrival {
     /// # Panics
     /// When the connection is gone.
     pub async fn answer(&mut self, answer: &str) {
-        self.stream.write_all(answer.as_bytes()).await.expect("the proxy takes the answer");
+        self.try_answer(answer).await.expect("the proxy takes the answer");
+    }
+
+    /// As [`Self::answer`] to a proxy that may not take it all.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn try_answer(&mut self, answer: &str) -> std::io::Result<()> {
+        self.stream.write_all(answer.as_bytes()).await
+    }
+
+    /// All that the proxy sends behind the request's head, to the end of its connection.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn rest_to_end(mut self) -> Vec<u8> {
+        // A reset is an end, too.
+        let _ = within("the end of a connection to the upstream", self.stream.read_to_end(&mut self.rest)).await;
+        self.rest
     }
 }
 
