@@ -41,7 +41,7 @@ use crate::{
 pub(crate) const CLIENT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sessions that are served between two looks at the sockets, and sockets that one look brings. tokio's own 61 and
-/// 1024 make several looks of one burst; with these a thousand chatting sessions cost 5 to 9 % less.
+/// 1024 make several looks of one burst. A thousand chatting sessions cost 7 % less with 256 for both than with 1024.
 const EVENT_INTERVAL: u32 = 256;
 
 /// How often a worker that stops looks whether it is done.
