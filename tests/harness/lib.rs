@@ -22,4 +22,4 @@ pub use clock::{PATIENCE, eventually, within};
 pub use metrics::Metrics;
 pub use raw::{Echo, Frame, Handshake, Peer, Upstream};
 pub use script::{Backend, Runtime};
-pub use tidegate::{Setup, Tidegate};
+pub use tidegate::{Setup, Successor, Tidegate};

@@ -1,9 +1,10 @@
 //! A tidegate process of the test's own.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -17,19 +18,21 @@ use crate::ports::free_address;
 use crate::scratch::{Scratch, profile_directory};
 
 /// A process to be started: what the test writes of its configuration, and what the harness adds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Setup {
     /// Routes, upstreams, defaults, drain: everything but the tables below.
     config: String,
     /// More keys of the listener's table.
     listener: String,
     open_files: Option<u32>,
+    environment: Vec<(&'static str, OsString)>,
+    admin_socket: bool,
 }
 
 impl Setup {
     /// A configuration but for `[[listen]]`, `[admin]` and `[log]`, which are the harness's.
     pub fn new(config: impl Into<String>) -> Self {
-        Self { config: config.into(), listener: String::new(), open_files: None }
+        Self { config: config.into(), ..Self::default() }
     }
 
     /// Everything goes to one upstream called `backend`.
@@ -56,6 +59,18 @@ impl Setup {
         self
     }
 
+    /// The process has this in its environment.
+    pub fn environment(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    /// The process takes commands, of [`Tidegate::command`].
+    pub fn admin_socket(mut self) -> Self {
+        self.admin_socket = true;
+        self
+    }
+
     /// Starts the process and waits until it is ready.
     ///
     /// # Panics
@@ -63,9 +78,11 @@ impl Setup {
     pub async fn start(self) -> Tidegate {
         let directory = Scratch::new("tidegate");
         let (listen, admin) = (free_address(), free_address());
-        let mut gate = Tidegate { child: None, directory, listener: self.listener, listen, admin };
+        let admin_socket = self.admin_socket.then(|| directory.join("admin.sock"));
+        let listener = self.listener;
+        let mut gate = Tidegate { child: None, directory, listener, listen, admin, admin_socket };
         gate.write_config(&self.config);
-        gate.child = Some(gate.spawn(self.open_files));
+        gate.child = Some(gate.spawn(self.open_files, self.environment));
         gate.wait_until_ready().await;
         gate
     }
@@ -84,7 +101,12 @@ pub struct Tidegate {
     listener: String,
     listen: SocketAddr,
     admin: SocketAddr,
+    admin_socket: Option<PathBuf>,
 }
+
+/// The process that took over from the one that the test started. It is killed on drop.
+#[derive(Debug)]
+pub struct Successor(Pid);
 
 impl Tidegate {
     /// Where it takes WebSockets.
@@ -113,6 +135,11 @@ impl Tidegate {
         after.metric(name::LAST_RELOAD_SUCCESSFUL, &[]) == 1.0
     }
 
+    /// Sends SIGHUP and does not wait.
+    pub fn signal_reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -121,6 +148,27 @@ impl Tidegate {
     /// Sends SIGUSR1: open the log files again.
     pub fn reopen_logs(&self) {
         self.signal(Signal::USR1);
+    }
+
+    /// Sends SIGUSR2: let another process take over.
+    pub fn upgrade(&self) {
+        self.signal(Signal::USR2);
+    }
+
+    /// The process that took over, when it has.
+    pub async fn successor(&self) -> Successor {
+        let named =
+            |output: &str| output.rsplit_once("\"successor\":")?.1.split(['}', ',']).next()?.parse::<i32>().ok();
+        let pid = eventually("a successor in the log", async || named(&self.output())).await;
+        Successor(Pid::from_raw(pid).expect("a process id"))
+    }
+
+    /// Runs `tidegate VERB` with the process's configuration.
+    pub async fn command(&self, verb: &str) -> Output {
+        let config = self.directory.join("tidegate.toml");
+        let mut command = Command::new(binary());
+        let output = command.args([verb, "--config"]).arg(config).stdin(Stdio::null()).output();
+        within("a command's end", output).await.expect("tidegate runs")
     }
 
     /// Waits until the process has ended.
@@ -205,7 +253,7 @@ impl Tidegate {
         self.directory.join("access.log")
     }
 
-    fn spawn(&self, open_files: Option<u32>) -> Child {
+    fn spawn(&self, open_files: Option<u32>, environment: Vec<(&'static str, OsString)>) -> Child {
         let binary = binary();
         let mut command = match open_files {
             None => Command::new(&binary),
@@ -217,6 +265,7 @@ impl Tidegate {
         };
         let output = fs::File::create(self.directory.join("output")).expect("a file for the output");
         command
+            .envs(environment)
             .args(["run", "--config"])
             .arg(self.directory.join("tidegate.toml"))
             .stdin(Stdio::null())
@@ -235,9 +284,11 @@ impl Tidegate {
         .await;
     }
 
-    fn write_config(&self, config: &str) {
+    /// Puts a configuration in place without telling the process.
+    pub fn write_config(&self, config: &str) {
+        let socket = self.admin_socket.as_ref().map_or("off".into(), |path| path.display().to_string());
         let text = format!(
-            "{config}\n[[listen]]\naddress = \"{}\"\n{}\n[admin]\naddress = \"{}\"\nsocket = \"off\"\n\n\
+            "{config}\n[[listen]]\naddress = \"{}\"\n{}\n[admin]\naddress = \"{}\"\nsocket = \"{socket}\"\n\n\
              [log]\naccess = \"{}\"\nlevel = \"debug\"\n",
             self.listen,
             self.listener,
@@ -258,6 +309,39 @@ impl Tidegate {
 
     fn child(&mut self) -> &mut Child {
         self.child.as_mut().expect("spawned at start")
+    }
+}
+
+impl Successor {
+    /// Sends SIGUSR2.
+    pub fn upgrade(&self) {
+        kill_process(self.0, Signal::USR2).expect("a running tidegate");
+    }
+
+    /// Sends SIGTERM and waits until the process has ended.
+    pub async fn terminate(&self) {
+        kill_process(self.0, Signal::TERM).expect("a running tidegate");
+        eventually("the successor's end", async || (!self.is_running()).then_some(())).await;
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero())).unwrap_or_default();
+        // The state follows the name, which is in parentheses. Nobody here waits for it: a zombie has ended.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if self.is_running() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
     }
 }
 

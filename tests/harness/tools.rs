@@ -24,11 +24,14 @@ pub enum Tool {
     Prometheus,
     /// Prometheus' checker of metrics pages.
     Promtool,
+    /// systemd's socket activation, without systemd around it.
+    SocketActivate,
 }
 
 impl Tool {
     /// Everything there is to bring.
-    pub const ALL: [Self; 5] = [Self::Node, Self::Python, Self::Chromium, Self::Prometheus, Self::Promtool];
+    pub const ALL: [Self; 6] =
+        [Self::Node, Self::Python, Self::Chromium, Self::Prometheus, Self::Promtool, Self::SocketActivate];
 
     /// Brings it; gives the program to run.
     ///
@@ -47,8 +50,9 @@ impl Tool {
                 Some(found) => Ok(found),
                 None => find_or_install("chromium", "chromium"),
             },
-            Self::Prometheus => bring_from_package(&tools, "prometheus"),
-            Self::Promtool => bring_from_package(&tools, "promtool"),
+            Self::Prometheus => bring_from_package(&tools, "prometheus", "prometheus"),
+            Self::Promtool => bring_from_package(&tools, "prometheus", "promtool"),
+            Self::SocketActivate => find_or_install("systemd-socket-activate", "systemd"),
         }
     }
 
@@ -105,17 +109,17 @@ fn bring_python(tools: &Path) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// A program of Debian's `prometheus` package. The package is only unpacked: installing it would start a service.
-fn bring_from_package(tools: &Path, program: &str) -> Result<PathBuf, String> {
+/// A program of a Debian package. The package is only unpacked: installing it would start a service.
+fn bring_from_package(tools: &Path, package: &str, program: &str) -> Result<PathBuf, String> {
     if let Some(found) = find(&[program]) {
         return Ok(found);
     }
-    let directory = tools.join("prometheus");
+    let directory = tools.join(package);
     once(&directory, &[], || {
         refresh_package_lists();
-        run(Command::new("apt-get").args(["download", "--quiet", "prometheus"]).current_dir(&directory))?;
-        let unpack = "dpkg-deb --extract prometheus_*.deb .";
-        run(Command::new("sh").args(["-c", unpack]).current_dir(&directory))
+        run(Command::new("apt-get").args(["download", "--quiet", package]).current_dir(&directory))?;
+        let unpack = format!("dpkg-deb --extract {package}_*.deb .");
+        run(Command::new("sh").args(["-c", &unpack]).current_dir(&directory))
     })?;
     Ok(directory.join("usr/bin").join(program))
 }

@@ -42,13 +42,16 @@ pub(crate) fn admin(text: &str) -> Result<Option<Address>, Complaint> {
     if text == "off" { Ok(None) } else { listen(text).map(Some) }
 }
 
-/// `off`. A path is a plan, and an error until it is carried out.
-pub(crate) fn admin_socket(text: &str) -> Result<(), Complaint> {
+/// The path of a unix socket, with or without `unix:`, or `off`.
+pub(crate) fn admin_socket(text: &str) -> Result<Option<PathBuf>, Complaint> {
     if text == "off" {
-        return Ok(());
+        return Ok(None);
     }
-    Err(Complaint::new("an admin socket is not supported yet: `socket` can only be \"off\"")
-        .help("SIGHUP reloads, SIGTERM drains"))
+    if text.parse::<SocketAddr>().is_ok() {
+        return Err(Complaint::new("commands are taken on a unix socket only")
+            .help("write a path such as \"/run/tidegate/admin.sock\"; who may open it may command"));
+    }
+    unix(text.strip_prefix("unix:").unwrap_or(text)).map(Some)
 }
 
 /// `host:port`, `ws://host:port` or `unix:PATH`.

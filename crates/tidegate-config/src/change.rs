@@ -142,6 +142,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     [
         ("workers", old.workers != new.workers),
         ("admin.address", old.admin.address != new.admin.address),
+        ("admin.socket", old.admin.socket != new.admin.socket),
         ("log.access", old.log.access != new.log.access),
         ("log.level", old.log.level != new.log.level),
         ("log.format", old.log.json != new.log.json),

@@ -192,6 +192,8 @@ pub struct Drain {
 pub struct Admin {
     /// `/metrics`, `/livez`, `/readyz`. Default `127.0.0.1:9180`. `None`: off.
     pub address: Option<Address>,
+    /// The path of a unix socket that also takes commands. Default none.
+    pub socket: Option<PathBuf>,
 }
 
 /// `[log]`.
@@ -218,7 +220,7 @@ pub enum AccessLog {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))) }
+        Self { address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))), socket: None }
     }
 }
 

@@ -118,7 +118,10 @@ fn certificate(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Option
 fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], problems: &mut Problems) -> Admin {
     let mut reader = Reader::of(table, &sections::ADMIN, problems);
     let address = reader.text("address", addresses::admin);
-    reader.text("socket", addresses::admin_socket);
+    let socket = reader.text("socket", addresses::admin_socket).and_then(|place| {
+        let span = place.span();
+        place.into_inner().map(|path| Spanned::new(span, path))
+    });
     let taken = |address: &Address| listeners.iter().find(|listener| listener.get_ref().address == *address);
     if let Some(place) = &address
         && let Some(address) = place.get_ref()
@@ -134,7 +137,19 @@ fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], pr
             problems.at(place.span(), complaint.context(listener.span(), "clients connect here"));
         }
     }
-    Admin { address: address.and_then(Spanned::into_inner) }
+    let address = address.and_then(Spanned::into_inner);
+    if let Some(place) = &socket {
+        let unix = Address::Unix(place.get_ref().clone());
+        if let Some(listener) = taken(&unix) {
+            let complaint = Complaint::new(format!("[admin] socket and a [[listen]] have the address `{unix}`"));
+            problems.at(place.span(), complaint.context(listener.span(), "clients connect here"));
+        } else if address.as_ref() == Some(&unix) {
+            let complaint = Complaint::new("`socket` and `address` of [admin] are the same");
+            problems
+                .at(place.span(), complaint.help("`socket` serves all that `address` does: set `address = \"off\"`"));
+        }
+    }
+    Admin { address, socket: socket.map(Spanned::into_inner) }
 }
 
 fn read_log(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Log {

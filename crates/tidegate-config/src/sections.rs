@@ -148,10 +148,12 @@ pub(crate) static ADMIN: Section = Section {
         },
         Key {
             name: "socket",
-            kind: Text(r#""off""#),
+            kind: Text(r#"a path such as "/run/tidegate/admin.sock", or "off""#),
             presence: Default(r#""off""#),
-            doc: "A unix socket for verbs that change something: not supported yet.",
-            reason: "Signals reload and drain; nothing more listens than is asked for.",
+            doc: "A unix socket that serves what `address` does and takes the commands `tidegate reload`, `tidegate drain` \
+                  and `tidegate upgrade`, which wait and say what came of it. Only the user that tidegate runs as may \
+                  open it (mode 0600).",
+            reason: "Signals do the same; nothing more listens than is asked for.",
         },
     ],
 };

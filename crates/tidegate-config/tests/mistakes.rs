@@ -196,7 +196,20 @@ fn listeners() {
     check_in("[[listen]]", "address = \"0.0.0.0:8080\"", 11, "two [[listen]] have the address `0.0.0.0:8080`");
     check_in("[admin]", "address = \"0.0.0.0:8080\"", 11, "[admin] and a [[listen]] have the address");
     check(&BASE.replace("0.0.0.0:8080", "127.0.0.1:9180"), 2, 11, "[admin] is there by default");
-    check_in("[admin]", "socket = \"on\"", 10, "not supported yet");
+    check_in("[admin]", "socket = \"on\"", 10, "is not the path of a unix socket");
+    check_in("[admin]", "socket = \"127.0.0.1:9181\"", 10, "commands are taken on a unix socket only");
+    check(
+        &format!("{BASE}[admin]\naddress = \"unix:/run/a\"\nsocket = \"/run/a\"\n"),
+        13,
+        10,
+        "set `address = \"off\"`",
+    );
+    check(
+        &format!("{BASE}[admin]\nsocket = \"/run/a\"\n", BASE = BASE.replace("0.0.0.0:8080", "unix:/run/a")),
+        12,
+        10,
+        "[admin] socket and a [[listen]] have the address",
+    );
     check(&BASE.replace("[[listen]]", "[listen]"), 1, 1, "write `[[listen]]`");
 }
 

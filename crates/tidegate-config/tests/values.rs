@@ -128,7 +128,7 @@ window = "1m"
 mode = "observe"
 [admin]
 address = "off"
-socket = "off"
+socket = "unix:/run/tidegate/admin.sock"
 [log]
 access = "/var/log/tidegate.log"
 level = "warn,tidegate_proxy=debug"

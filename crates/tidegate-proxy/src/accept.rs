@@ -1,12 +1,12 @@
 //! Listening sockets: bind, accept, and what to do when the kernel has no more descriptors.
 
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io,
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixListener,
+        unix::fs::PermissionsExt as _,
     },
     path::Path,
     time::Duration,
@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, acceptfrom_with},
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tidegate_config::Address;
 use tokio::io::unix::AsyncFd;
 
@@ -30,6 +30,15 @@ pub(crate) struct Listening {
     socket: OwnedFd,
     /// Where it really listens: with the port that the kernel chose where none was given.
     pub(crate) address: Address,
+}
+
+/// Who may open a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whom the process's umask lets.
+    Umask,
+    /// The user that tidegate runs as.
+    Owner,
 }
 
 /// A new connection.
@@ -64,12 +73,34 @@ impl Listening {
     ///
     /// # Errors
     /// The address is taken or not ours; the error names it.
-    pub(crate) fn bind(address: &Address) -> io::Result<Self> {
+    pub(crate) fn bind(address: &Address, access: Access) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{address}: {error}"));
         match address {
             Address::Tcp(tcp) => bind_tcp(*tcp).map_err(named),
-            Address::Unix(path) => bind_unix(path).map_err(named),
+            Address::Unix(path) => bind_unix(path, access).map_err(named),
         }
+    }
+
+    /// A socket that listens already, made as [`bind`](Self::bind) makes them.
+    ///
+    /// # Errors
+    /// It takes none of our options.
+    pub(crate) fn adopt(address: Address, socket: OwnedFd) -> io::Result<Self> {
+        let options = SockRef::from(&socket);
+        options.set_nonblocking(true)?;
+        if matches!(address, Address::Tcp(_)) {
+            options.set_tcp_nodelay(true)?;
+        }
+        options.listen(BACKLOG)?;
+        Ok(Self { socket, address })
+    }
+
+    /// A second handle of the same socket.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
     }
 }
 
@@ -85,16 +116,26 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {
     Ok(Listening { socket: listener.into(), address })
 }
 
-fn bind_unix(path: &Path) -> io::Result<Listening> {
+fn bind_unix(path: &Path, access: Access) -> io::Result<Listening> {
     if path.exists() {
         match std::os::unix::net::UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             _ => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(Listening { socket: listener.into(), address: Address::Unix(path.to_owned()) })
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    let socket = match access {
+        Access::Umask => socket,
+        Access::Owner => {
+            // The file gets the mode that its socket has when it is bound: no moment in which others may open it.
+            let file = File::from(OwnedFd::from(socket));
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            Socket::from(OwnedFd::from(file))
+        }
+    };
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(Listening { socket: socket.into(), address: Address::Unix(path.to_owned()) })
 }
 
 /// Accepts, one connection after the other.

@@ -1,6 +1,12 @@
-//! Where the operator looks: `/metrics`, `/livez`, `/readyz`.
+//! Where the operator looks, `/metrics`, `/livez`, `/readyz`, and on the admin socket also commands.
 
-use std::{cell::Cell, convert::Infallible, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -11,41 +17,54 @@ use tokio::{task::spawn_local, time::timeout};
 
 use crate::{
     accept::{Accepted, Acceptor, Listening},
+    command::{Inbox, Verb},
     shared::Shared,
     stream::Stream,
 };
 
 /// Connections served at once: scrapers are few, and slow ones must not pile up.
 const MAX_CONNECTIONS: usize = 32;
-/// How long one of them may last.
+/// How long one of them may last; one that may command lasts as long as what it asked for.
 const MAX_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Serves the admin listener for as long as the process lives.
-pub(crate) async fn serve(listening: Listening, shared: Arc<Shared>) {
+/// What an admin listener serves.
+pub(crate) struct Admin {
+    pub(crate) shared: Arc<Shared>,
+    /// Where commands go; `None`: it takes none.
+    pub(crate) commands: Option<Inbox>,
+}
+
+/// Serves an admin listener for as long as it is let.
+pub(crate) async fn serve(listening: Listening, admin: Admin) {
     let mut acceptor = match Acceptor::new(listening) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!(%error, "the admin listener cannot accept"),
     };
-    let busy = Rc::new(Cell::new(0));
+    let admin = Rc::new(admin);
     loop {
         let Ok(accepted) = acceptor.next().await else { continue };
-        if busy.get() == MAX_CONNECTIONS {
-            shared.metrics.admin_rejected.inc();
+        let busy = &admin.shared.admin_connections;
+        if busy.load(Relaxed) >= MAX_CONNECTIONS {
+            admin.shared.metrics.admin_rejected.inc();
             continue;
         }
-        busy.set(busy.get() + 1);
-        let (busy, shared) = (busy.clone(), shared.clone());
+        busy.fetch_add(1, Relaxed);
+        let admin = admin.clone();
         spawn_local(async move {
-            let _ = timeout(MAX_LIFETIME, connection(accepted, &shared)).await;
-            busy.set(busy.get() - 1);
+            let connection = connection(accepted, &admin);
+            match admin.commands {
+                Some(_) => connection.await,
+                None => _ = timeout(MAX_LIFETIME, connection).await,
+            }
+            admin.shared.admin_connections.fetch_sub(1, Relaxed);
         });
     }
 }
 
-async fn connection(accepted: Accepted, shared: &Arc<Shared>) {
+async fn connection(accepted: Accepted, admin: &Admin) {
     let local = accepted.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
     let Ok(stream) = Stream::from_accepted(accepted) else { return };
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(shared, &request, local)) });
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(admin.answer(&request, local).await) });
     // A scraper that goes away is no error of ours.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -55,32 +74,53 @@ async fn connection(accepted: Accepted, shared: &Arc<Shared>) {
         .await;
 }
 
-fn answer(shared: &Shared, request: &Request<Incoming>, local: bool) -> Response<Full<Bytes>> {
-    let refused = |status, text: &'static str| {
-        shared.metrics.admin_rejected.inc();
-        reply(status, text)
-    };
-    if local && !names_this_machine(request) {
-        // A page in a browser on this machine that was given our address under its own name.
-        return refused(StatusCode::FORBIDDEN, "foreign Host\n");
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return refused(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
-    }
-    match request.uri().path() {
-        "/livez" => reply(StatusCode::OK, "ok\n"),
-        "/readyz" | "/healthz" => match shared.draining() {
-            Some(_) => reply(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            None => reply(StatusCode::OK, "ok\n"),
-        },
-        "/metrics" => {
-            shared.observe();
-            let mut reply = Response::new(Full::from(shared.metrics.render()));
-            let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            reply.headers_mut().insert(header::CONTENT_TYPE, text);
-            reply
+impl Admin {
+    async fn answer(&self, request: &Request<Incoming>, local: bool) -> Response<Full<Bytes>> {
+        if local && !names_this_machine(request) {
+            // A page in a browser on this machine that was given our address under its own name.
+            return self.refuse(StatusCode::FORBIDDEN, "foreign Host\n");
         }
-        _ => reply(StatusCode::NOT_FOUND, "/metrics /livez /readyz\n"),
+        let (path, shared) = (request.uri().path(), &self.shared);
+        if let (Some(verb), Some(commands)) = (Verb::at(path), &self.commands) {
+            return match *request.method() {
+                Method::POST => obey(commands, verb).await,
+                _ => self.refuse(StatusCode::METHOD_NOT_ALLOWED, "POST only\n"),
+            };
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return self.refuse(StatusCode::METHOD_NOT_ALLOWED, "GET only\n");
+        }
+        match path {
+            "/livez" => reply(StatusCode::OK, "ok\n"),
+            "/readyz" | "/healthz" => match shared.draining() {
+                Some(_) => reply(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+                None => reply(StatusCode::OK, "ok\n"),
+            },
+            "/metrics" => {
+                shared.observe();
+                let mut reply = reply(StatusCode::OK, shared.metrics.render());
+                let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                reply.headers_mut().insert(header::CONTENT_TYPE, text);
+                reply
+            }
+            _ if self.commands.is_some() => {
+                reply(StatusCode::NOT_FOUND, "GET /metrics /livez /readyz, POST /reload /drain /upgrade\n")
+            }
+            _ => reply(StatusCode::NOT_FOUND, "/metrics /livez /readyz\n"),
+        }
+    }
+
+    fn refuse(&self, status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+        self.shared.metrics.admin_rejected.inc();
+        reply(status, text)
+    }
+}
+
+async fn obey(commands: &Inbox, verb: Verb) -> Response<Full<Bytes>> {
+    match commands.ask(verb).await {
+        Some(Ok(said)) => reply(StatusCode::OK, said + "\n"),
+        Some(Err(why)) => reply(StatusCode::CONFLICT, why + "\n"),
+        None => reply(StatusCode::SERVICE_UNAVAILABLE, "busy with other commands\n"),
     }
 }
 
@@ -92,8 +132,8 @@ fn names_this_machine(request: &Request<Incoming>) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
-fn reply(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut reply = Response::new(Full::from(text));
+fn reply(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(text.into()));
     *reply.status_mut() = status;
     reply
 }

@@ -10,11 +10,13 @@ mod body;
 mod buffer;
 mod capacity;
 mod clock;
+mod command;
 mod counters;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
 mod http;
+mod inherited;
 mod leg;
 mod meter;
 pub mod metrics;
@@ -35,5 +37,6 @@ mod upload;
 mod upstream;
 mod worker;
 
+pub use command::{Command, Outcome, Verb};
 use random::random;
 pub use server::{Drained, Server};

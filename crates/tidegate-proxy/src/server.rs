@@ -4,19 +4,27 @@ use std::{
     collections::BTreeMap,
     io,
     num::NonZero,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     thread::JoinHandle,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tidegate_config::{Address, Change, Config, Listener as Listen};
-use tokio::{sync::watch, task::spawn_local};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
+    task::{AbortHandle, spawn_local},
+    time::timeout,
+};
 
 use crate::{
-    accept::Listening,
+    accept::{Access, Listening},
     access::AccessLog,
-    admin, clock,
+    admin::{self, Admin},
+    clock,
+    command::{Command, Inbox},
+    inherited::Inherited,
     shared::Shared,
     tls,
     worker::{self, Listener, Message},
@@ -27,6 +35,9 @@ use crate::{
 const HURRY: Duration = Duration::from_millis(500);
 /// How often a drain looks whether it is done.
 const GLANCE: Duration = Duration::from_millis(20);
+/// How long connections that were accepted before a hand-over may take to become sessions, or to get their answer.
+/// Most take milliseconds; those that say nothing are told 503 when they do.
+const SETTLE: Duration = Duration::from_secs(3);
 /// The share of a drain's window over which its Closes are spread; the rest is for their answers.
 const SPREAD: f64 = 0.8;
 
@@ -36,13 +47,24 @@ const SPREAD: f64 = 0.8;
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Mutex<BTreeMap<Address, Bound>>,
-    admin: Option<Address>,
+    /// `[admin] address`, then `[admin] socket`, as far as there are.
+    admin: Mutex<Vec<BoundAdmin>>,
+    commands: AsyncMutex<mpsc::Receiver<Command>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 struct Bound {
     listener: Arc<Listener>,
     address: Address,
+    /// For a successor.
+    socket: OwnedFd,
+}
+
+struct BoundAdmin {
+    address: Address,
+    /// For a successor.
+    socket: OwnedFd,
+    serving: AbortHandle,
 }
 
 /// How a drain ended.
@@ -55,20 +77,23 @@ pub enum Drained {
 }
 
 impl Server {
-    /// Binds, and serves from now on.
+    /// Binds, and serves from now on. A listener whose address is that of an inherited socket listens there.
     ///
     /// # Errors
     /// An address that is taken, a certificate or a log that is no good, a system without room.
-    pub fn start(config: Config) -> io::Result<Self> {
+    pub fn start(config: Config, inherited: Vec<OwnedFd>) -> io::Result<Self> {
         let access = AccessLog::open(&config.log.access)?;
         let count = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             count => count,
         };
-        let (listen, admin_address) = (config.listeners.clone(), config.admin.address.clone());
+        let (listen, admin) = (config.listeners.clone(), config.admin.clone());
         let outgoing = Shared::prepare(&config)?;
-        let bound = listen.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
-        let admin = admin_address.as_ref().map(Listening::bind).transpose()?;
+        let mut inherited = Inherited::new(inherited)?;
+        let bound = listen.iter().map(|listen| bind(listen, &mut inherited)).collect::<io::Result<Vec<_>>>()?;
+        let address = admin.address.map(|address| inherited.listen(&address, Access::Umask)).transpose()?;
+        let socket = admin.socket.map(|path| inherited.listen(&Address::Unix(path), Access::Owner)).transpose()?;
+        drop(inherited);
 
         let shared = Arc::new(Shared::new(config, access));
         shared.set_targets(&shared.live.load().config, outgoing);
@@ -78,13 +103,14 @@ impl Server {
         shared.metrics.last_reload_successful.set(1);
         shared.metrics.last_reload_success.set(unix_seconds());
 
-        let mut server = Self { shared, listeners: Mutex::default(), admin: None, threads };
-        if let Some(listening) = admin {
-            server.admin = Some(listening.address.clone());
-            spawn_local(admin::serve(listening, server.shared.clone()));
+        let (inbox, commands) = Inbox::new();
+        let (listeners, admin) = Default::default();
+        let server = Self { shared, listeners, admin, commands: AsyncMutex::new(commands), threads };
+        for (listening, commands) in [(address, None), (socket, Some(inbox))] {
+            listening.map(|listening| server.listen_admin(listening, commands)).transpose()?;
         }
-        for (listen, (listening, listener)) in listen.iter().zip(bound) {
-            server.listen(listen.address.clone(), listening, listener);
+        for (listen, bound) in listen.iter().zip(bound) {
+            server.listen(listen.address.clone(), bound);
         }
         Ok(server)
     }
@@ -95,10 +121,18 @@ impl Server {
         self.listeners().values().map(|bound| bound.address.clone()).collect()
     }
 
-    /// Where the admin listener is.
+    /// Where the admin listeners are.
     #[must_use]
-    pub fn admin_address(&self) -> Option<&Address> {
-        self.admin.as_ref()
+    pub fn admin_addresses(&self) -> Vec<Address> {
+        self.admin().iter().map(|bound| bound.address.clone()).collect()
+    }
+
+    /// The next command of the admin socket. Waits for ever where there is none.
+    pub async fn command(&self) -> Command {
+        match self.commands.lock().await.recv().await {
+            Some(command) => command,
+            None => std::future::pending().await,
+        }
     }
 
     /// Puts a new configuration in force. All of it or nothing: what it needs is bound and loaded first. Then the
@@ -129,7 +163,9 @@ impl Server {
     fn try_reload(&self, config: Config) -> io::Result<Arc<Change>> {
         let change = Change::between(&self.shared.live.load().config, &config);
         let outgoing = Shared::prepare(&config)?;
-        let added = change.listeners_added.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+        let mut none = Inherited::new(Vec::new())?;
+        let added =
+            change.listeners_added.iter().map(|listen| bind(listen, &mut none)).collect::<io::Result<Vec<_>>>()?;
         // Files may have changed though their names did not.
         let certificates = config
             .listeners
@@ -158,11 +194,11 @@ impl Server {
         }
         for address in &change.listeners_removed {
             if let Some(bound) = self.listeners().remove(address) {
-                bound.listener.removed.send_replace(true);
+                bound.leave();
             }
         }
-        for (listen, (listening, listener)) in change.listeners_added.iter().zip(added) {
-            self.listen(listen.address.clone(), listening, listener);
+        for (listen, bound) in change.listeners_added.iter().zip(added) {
+            self.listen(listen.address.clone(), bound);
         }
         for listen in rebound {
             tracing::warn!(address = %listen.address, "turning TLS on or off needs a restart");
@@ -178,10 +214,57 @@ impl Server {
         self.shared.access.reopen();
     }
 
+    /// Every listening socket, for a successor to listen on.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let listeners = self.listeners();
+        let admin = self.admin();
+        listeners
+            .values()
+            .map(|bound| &bound.socket)
+            .chain(admin.iter().map(|bound| &bound.socket))
+            .map(OwnedFd::try_clone)
+            .collect()
+    }
+
+    /// A successor listens on the same sockets: leaves them to it, and waits for those who came here first to have
+    /// their sessions, for a bounded time. What is left to do is to [drain](Self::drain).
+    pub async fn hand_over(&self) {
+        self.listeners().values().for_each(Bound::leave);
+        self.listeners().clear();
+        self.admin().drain(..).for_each(|bound| bound.serving.abort());
+        let deadline = clock::now() + SETTLE;
+        while self.shared.connections() > self.shared.sessions() && !self.shared.hurried() && clock::now() < deadline {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
+    /// Whether every worker answers within this time. One that does not serves nobody.
+    pub async fn is_alive(&self, patience: Duration) -> bool {
+        let answers = self.shared.workers().iter().map(|worker| {
+            let (answer, answered) = oneshot::channel();
+            worker.send(Message::Answer(answer));
+            answered
+        });
+        let answers = answers.collect::<Vec<_>>();
+        timeout(patience, async {
+            for answer in answers {
+                if answer.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        })
+        .await
+        .unwrap_or(false)
+    }
+
     /// Stops: new handshakes get 503, open sessions end by 1012 over the configured window, client leg first.
     /// [`hurry`](Self::hurry) cuts it short. Returns when the last session is over.
     pub async fn drain(&self) -> Drained {
-        let window = self.shared.live.load().config.drain.window;
+        let window = self.drain_window();
         self.shared.begin_drain(window);
         let cut_before = self.shared.unclosable.load(Relaxed);
         self.order_drain(window.mul_f64(SPREAD));
@@ -203,16 +286,28 @@ impl Server {
         if cut { Drained::Cut } else { Drained::Told }
     }
 
+    /// The longest that a drain waits before its last steps.
+    #[must_use]
+    pub fn drain_window(&self) -> Duration {
+        self.shared.live.load().config.drain.window
+    }
+
     /// Makes a drain that is under way end every session now.
     pub fn hurry(&self) {
         self.shared.hurried.store(true, Relaxed);
     }
 
+    /// Lets answers to commands leave, within a bounded time.
+    pub async fn last_words(&self) {
+        let deadline = clock::now() + HURRY;
+        while self.shared.admin_connections.load(Relaxed) > 0 && clock::now() < deadline {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+
     /// Ends the workers and writes what waits to be logged.
     pub fn stop(self) {
-        for bound in self.listeners().values() {
-            bound.listener.removed.send_replace(true);
-        }
+        self.listeners().values().for_each(Bound::leave);
         for worker in self.shared.workers() {
             worker.send(Message::Stop(HURRY));
         }
@@ -221,7 +316,9 @@ impl Server {
             let _ = thread.join();
         }
         self.shared.access.close();
-        for address in self.listeners.into_inner().unwrap_or_else(PoisonError::into_inner).keys().chain(&self.admin) {
+        let listeners = self.listeners.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let admin = self.admin.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for address in listeners.keys().chain(admin.iter().map(|bound| &bound.address)) {
             if let Address::Unix(path) = address {
                 let _ = std::fs::remove_file(path);
             }
@@ -246,24 +343,44 @@ impl Server {
     }
 
     /// Gives a bound socket to a worker: the first to the first, and so on.
-    fn listen(&self, address: Address, listening: Listening, listener: Arc<Listener>) {
+    fn listen(&self, address: Address, (listening, bound): (Listening, Bound)) {
         let mut listeners = self.listeners();
         let workers = self.shared.workers();
         let worker = &workers[listeners.len() % workers.len()];
-        listeners.insert(address, Bound { listener: listener.clone(), address: listening.address.clone() });
-        worker.send(Message::Listen(listening, listener));
+        worker.send(Message::Listen(listening, bound.listener.clone()));
+        listeners.insert(address, bound);
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, BTreeMap<Address, Bound>> {
+    fn listen_admin(&self, listening: Listening, commands: Option<Inbox>) -> io::Result<()> {
+        let (address, socket) = (listening.address.clone(), listening.try_clone()?);
+        let admin = Admin { shared: self.shared.clone(), commands };
+        let serving = spawn_local(admin::serve(listening, admin)).abort_handle();
+        self.admin().push(BoundAdmin { address, socket, serving });
+        Ok(())
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<Address, Bound>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admin(&self) -> MutexGuard<'_, Vec<BoundAdmin>> {
+        self.admin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn bind(listen: &Listen) -> io::Result<(Listening, Arc<Listener>)> {
+impl Bound {
+    /// Accepts nothing more.
+    fn leave(&self) {
+        self.listener.removed.send_replace(true);
+    }
+}
+
+fn bind(listen: &Listen, inherited: &mut Inherited) -> io::Result<(Listening, Bound)> {
     let tls = listen.tls.as_ref().map(tls::listener).transpose()?.map(ArcSwap::new);
-    let listening = Listening::bind(&listen.address)?;
-    let listener = Listener { name: listening.address.to_string(), tls, removed: watch::Sender::new(false) };
-    Ok((listening, Arc::new(listener)))
+    let listening = inherited.listen(&listen.address, Access::Umask)?;
+    let (address, socket) = (listening.address.clone(), listening.try_clone()?);
+    let listener = Arc::new(Listener { name: address.to_string(), tls, removed: watch::Sender::new(false) });
+    Ok((listening, Bound { listener, address, socket }))
 }
 
 fn unix_seconds() -> i64 {

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) unclosable: AtomicU64,
     /// Plain requests whose answer is not yet whole.
     pub(crate) exchanges: AtomicUsize,
+    /// Connections to the admin listeners.
+    pub(crate) admin_connections: AtomicUsize,
     /// Nothing more is waited for.
     pub(crate) hurried: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl Shared {
             draining: watch::Sender::new(None),
             unclosable: AtomicU64::new(0),
             exchanges: AtomicUsize::new(0),
+            admin_connections: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
         }
     }
@@ -67,6 +70,11 @@ impl Shared {
     /// Sessions open now.
     pub(crate) fn sessions(&self) -> usize {
         self.workers().iter().map(worker::Handle::sessions).sum()
+    }
+
+    /// Connections of clients, those of the sessions among them.
+    pub(crate) fn connections(&self) -> usize {
+        self.workers().iter().map(worker::Handle::connections).sum()
     }
 
     /// Handshakes under way that may become sessions.

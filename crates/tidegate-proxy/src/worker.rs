@@ -21,7 +21,7 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-        watch,
+        oneshot, watch,
     },
     task::spawn_local,
     time::timeout,
@@ -64,6 +64,8 @@ pub(crate) enum Message {
     Drain(Duration),
     /// Wait for nobody's answer any more.
     Hurry,
+    /// Say that it is alive.
+    Answer(oneshot::Sender<()>),
     /// Stop: accept no more, and let what is being written leave, within this time.
     Stop(Duration),
 }
@@ -107,6 +109,11 @@ impl Handle {
 
     pub(crate) fn openings(&self) -> usize {
         self.openings.load(Relaxed)
+    }
+
+    /// Connections of clients, from accept to the end of their sessions.
+    pub(crate) fn connections(&self) -> usize {
+        self.load.load(Relaxed)
     }
 }
 
@@ -197,6 +204,8 @@ impl Worker {
                 Message::Reload(change) => self.reload(&change),
                 Message::Drain(window) => self.drain(window),
                 Message::Hurry => self.registry.all().iter().for_each(|live| live.hurry()),
+                // Whoever does not wait any more has given it up.
+                Message::Answer(answer) => _ = answer.send(()),
                 Message::Stop(patience) => return self.stop(patience).await,
             }
         }

@@ -16,6 +16,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve, as a configuration file says. SIGHUP reloads it, SIGTERM drains, a second SIGTERM ends at once
     Run(From),
+    /// Have the running process read its configuration again, and say what came of it
+    Reload(From),
+    /// Have the running process end its sessions, and then itself
+    Drain(From),
+    /// Have the running process start its program anew, give it the listening sockets, and drain
+    Upgrade(From),
     /// Check a configuration file, and show every mistake in it
     #[command(alias = "validate")]
     Check(From),
@@ -104,6 +110,9 @@ mod tests {
             "tidegate proxy ws://127.0.0.1:3000 --listen [::1]:80",
             |c| matches!(c, Command::Proxy(what) if what.upstream == "ws://127.0.0.1:3000" && what.listen.is_ipv6()),
         );
+        check("tidegate reload -c a.toml", |c| matches!(c, Command::Reload(_)));
+        check("tidegate drain", |c| matches!(c, Command::Drain(_)));
+        check("tidegate upgrade", |c| matches!(c, Command::Upgrade(_)));
         check("tidegate demo", |c| matches!(c, Command::Demo(what) if what.listen.port() == 8080));
         check("tidegate demo --listen 127.0.0.1:0", |c| matches!(c, Command::Demo(what) if what.listen.port() == 0));
         check("tidegate init", |c| matches!(c, Command::Init(what) if what.file.as_os_str() == "tidegate.toml"));

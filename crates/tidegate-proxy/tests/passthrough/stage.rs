@@ -45,7 +45,7 @@ impl Gate {
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
         let _ = writeln!(config, "[upstream.backend]\nservers = {servers:?}");
         let config = tidegate_config::parse("test.toml", &config).unwrap_or_else(|errors| panic!("{errors}"));
-        let server = Server::start(config).expect("a server");
+        let server = Server::start(config, Vec::new()).expect("a server");
         let Address::Tcp(address) = server.addresses()[0].clone() else { unreachable!("it listens on TCP") };
         Self { server: Some(server), address }
     }

@@ -90,7 +90,7 @@ impl Stage {
         let tunnel = Tunnel::start(ip, backend.address()).await?;
         let scratch = Scratch::new()?;
         let configuration = configuration(ip, &backend, &scratch);
-        let server = Server::start(parse(&configuration)?)?;
+        let server = Server::start(parse(&configuration)?, Vec::new())?;
         let board = Rc::new(Board { scene: Cell::new(Scene::Calm), configuration: RefCell::new(configuration) });
         Ok(Self { ip, backend, tunnel, server, scratch, board })
     }
@@ -101,7 +101,7 @@ impl Stage {
 
     /// Where tidegate's metrics are.
     pub(crate) fn admin(&self) -> Option<SocketAddr> {
-        self.server.admin_address().and_then(tcp)
+        self.server.admin_addresses().first().and_then(tcp)
     }
 
     /// The ports of the tunnel and of tidegate.
