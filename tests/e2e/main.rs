@@ -5,6 +5,7 @@ mod clean_closes;
 mod command_line;
 mod data_path;
 mod demo;
+mod documented_clients;
 mod drain;
 mod ecosystems;
 mod floods;

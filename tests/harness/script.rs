@@ -1,7 +1,7 @@
 //! Peers in other languages: the scripts of `tests/peers`, which say what happens to them as lines of JSON.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -124,6 +124,14 @@ impl Runtime {
         let file = package_directory().join("peers").join(name).with_extension(self.extension);
         let mut command = Command::new(&self.program);
         Script::spawn(command.arg(file).arg(argument.to_string()).env("NODE_PATH", tools::node_modules()))
+    }
+
+    /// Runs a program of the test's own.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn file(&self, program: &Path) -> Script {
+        Script::spawn(Command::new(&self.program).arg(program))
     }
 
     /// Starts the echo server. Keys: `deflate` (default false), `protocols` (those it speaks, in its order).

@@ -14,4 +14,5 @@ useServer(
   },
   server,
 );
+server.on('connection', () => report('open', {}));
 server.on('listening', () => report('listening', { port: server.address().port }));

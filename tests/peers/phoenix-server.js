@@ -6,6 +6,7 @@ const report = (event, fields) => console.log(JSON.stringify({ event, ...fields 
 const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
 server.on('listening', () => report('listening', { port: server.address().port }));
 server.on('connection', (socket) => {
+  report('open', {});
   socket.on('message', (data) => {
     const [join, message, topic, event, payload] = JSON.parse(data.toString());
     const reply = [join, message, topic, 'phx_reply', { status: 'ok', response: {} }];

@@ -9,6 +9,7 @@ const report = (event, fields) => console.log(JSON.stringify({ event, ...fields 
 const server = new WebSocketServer({ host: '127.0.0.1', port: 0 });
 server.on('listening', () => report('listening', { port: server.address().port }));
 server.on('connection', (socket) => {
+  report('open', {});
   socket.on('message', (data) => {
     for (const record of data.toString().split(END_OF_RECORD).filter(Boolean)) {
       const { protocol, target, arguments: end } = JSON.parse(record);
