@@ -6,6 +6,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 
 /// Most problems that are shown; a file with more has one cause, and the first ones tell it.
 const MAX_SHOWN: usize = 50;
+/// Longest lines that are drawn, in bytes: nobody reads longer ones, and the renderer lays them out cell by cell, which
+/// took it a second for a megabyte.
+const MAX_DRAWN: usize = 4 << 10;
 
 /// Every problem found in one configuration file, in the order of the text. Never empty.
 ///
@@ -83,7 +86,7 @@ impl Errors {
         let group = Group::with_title(Level::ERROR.primary_title(message.as_str()));
         let group = match &problem.span {
             None => group.element(Origin::path(self.file.as_str())),
-            Some(span) => group.element(self.snippet(span, context.as_ref())),
+            Some(span) => self.place(group, span, context.as_ref()),
         };
         match help {
             None => group,
@@ -91,29 +94,37 @@ impl Errors {
         }
     }
 
-    /// Only the lines at hand are given to the renderer: it walks all that it is given, for every problem.
-    fn snippet<'a>(
-        &'a self,
-        span: &Span,
-        context: Option<&(Range<usize>, &'static str)>,
-    ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    /// Only the lines at hand are given to the renderer, for it walks all that it is given, for every problem.
+    fn place<'a>(&'a self, group: Group<'a>, span: &Span, context: Option<&(Range<usize>, &'static str)>) -> Group<'a> {
         let text = self.text.as_str();
-        let other = context.map_or(span.start..span.end, |(range, _)| range.clone());
-        let first = floor_boundary(text, span.start.min(other.start));
-        let last = floor_boundary(text, span.end.max(other.end));
-        let from = text[..first].rfind('\n').map_or(0, |newline| newline + 1);
-        let to = text[last..].find('\n').map_or(text.len(), |newline| last + newline);
-
-        let within = |start, end| floor_boundary(text, start) - from..floor_boundary(text, end) - from;
-        Snippet::source(&text[from..to])
-            .line_start(text[..from].matches('\n').count() + 1)
+        let main = lines(text, span.start, span.end);
+        let other = context.map_or(main.clone(), |(range, _)| lines(text, range.start, range.end));
+        let line_number = |at: usize| text[..at].matches('\n').count() + 1;
+        if main.len() > MAX_DRAWN || other.len() > MAX_DRAWN {
+            let start = floor_boundary(text, span.start);
+            let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+            let column = text[line_start..start].chars().count() + 1;
+            let line = line_number(start);
+            return group.element(Origin::path(self.file.as_str()).line(line).char_column(column));
+        }
+        let drawn = main.start.min(other.start)..main.end.max(other.end);
+        let within = |start, end| floor_boundary(text, start) - drawn.start..floor_boundary(text, end) - drawn.start;
+        let other =
+            context.map(|(range, label)| AnnotationKind::Context.span(within(range.start, range.end)).label(*label));
+        let snippet = Snippet::source(&text[drawn.clone()])
+            .line_start(line_number(drawn.start))
             .path(self.file.as_str())
             .annotation(AnnotationKind::Primary.span(within(span.start, span.end)))
-            .annotations(
-                context
-                    .map(|(range, label)| AnnotationKind::Context.span(within(range.start, range.end)).label(*label)),
-            )
+            .annotations(other);
+        group.element(snippet)
     }
+}
+
+/// The whole lines that a span touches.
+fn lines(text: &str, start: usize, end: usize) -> Range<usize> {
+    let (start, end) = (floor_boundary(text, start), floor_boundary(text, end));
+    let first = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    first..text[end..].find('\n').map_or(text.len(), |newline| end + newline)
 }
 
 impl fmt::Display for Errors {

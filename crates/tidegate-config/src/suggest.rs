@@ -19,6 +19,10 @@ pub(crate) fn report_unknown(table: &DeTable<'_>, sections: &[&'static Section],
     }
 }
 
+/// Most words that one is compared with: ten thousand routes to upstreams that are not there are no reason to compare
+/// each with ten thousand that are.
+const MAX_CANDIDATES: usize = 1000;
+
 /// The candidate that is a typing mistake away, if there is one.
 pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     // Distance is quadratic in length, and nothing known is so long.
@@ -28,6 +32,8 @@ pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>)
     // A third of the letters: fewer misses `max_session`, more finds a word in every other.
     let far = name.chars().count() / 3 + 1;
     candidates
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 4 * far)
+        .take(MAX_CANDIDATES)
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, _)| *distance <= far)
         .min()

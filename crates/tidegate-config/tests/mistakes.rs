@@ -370,3 +370,23 @@ fn a_flood_is_counted() {
     assert_eq!(errors.len(), 80);
     assert!(errors.to_string().ends_with("\n\n... and 30 more"));
 }
+
+#[test]
+fn a_line_that_nobody_could_read_is_named_and_not_drawn() {
+    let text = format!("{BASE}max_sessions = {}\n", "=".repeat(1 << 20));
+    let errors = errors(&text);
+    assert!(errors.len() > 1000);
+    let shown = errors.to_string();
+    assert!(shown.contains("--> tidegate.toml:11:17") && shown.len() < 10_000, "{} bytes", shown.len());
+    assert!(shown.ends_with(" more"));
+}
+
+#[test]
+fn many_routes_to_many_upstreams_that_are_not_there() {
+    let pair =
+        |n: usize| format!("[upstream.u{n}]\nservers = [\"h:1\"]\n[[route]]\npath = \"/{n}\"\nupstream = \"w{n}\"\n");
+    let pairs: String = (0..2000).map(pair).collect();
+    let errors = errors(&format!("{BASE}{pairs}"));
+    assert_eq!(errors.len(), 2000);
+    assert!(errors.iter().all(|mistake| mistake.help.is_some()));
+}
