@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::metrics::name;
 use harness::raw::{Close, pair};
-use harness::{Frame, Handshake, Peer, Setup, Tidegate, Upstream, clock};
+use harness::{Echo, Frame, Handshake, Peer, Setup, Tidegate, Upstream, clock, eventually};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::session::{assert_ours, exchange, hint};
@@ -163,19 +163,61 @@ async fn where_the_route_says_503_an_unreachable_upstream_is_502() {
 #[tokio::test]
 async fn a_tidegate_out_of_descriptors_keeps_its_sessions_and_recovers() {
     const OPEN_FILES: u32 = 64;
-    let upstream = Upstream::bind().await;
-    let gate = Setup::proxy_to(upstream.address()).open_files(OPEN_FILES).start().await;
-    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+    let echo = Echo::start().await;
+    let gate = Setup::proxy_to(echo.address()).open_files(OPEN_FILES).start().await;
+    let handshake = Handshake::to(gate.address());
+    let mut client = handshake.open().await;
 
     let mut crowd = Vec::new();
     for _ in 0..2 * OPEN_FILES {
         crowd.push(tokio::net::TcpStream::connect(gate.address()).await.expect("room in the backlog"));
     }
-    exchange(&mut client, &mut server).await;
+    says(&mut client, "in the crowd").await;
     drop(crowd);
-    let (mut newcomer, mut newcomer_server) = pair(gate.address(), &upstream).await;
-    exchange(&mut newcomer, &mut newcomer_server).await;
-    exchange(&mut client, &mut server).await;
+    // Until it has looked again it refuses.
+    let (mut newcomer, _) = eventually("room for a newcomer", async || handshake.attempt().await.ok()).await;
+    says(&mut newcomer, "behind the crowd").await;
+    says(&mut client, "still here").await;
+}
+
+/// Sends a word to an echo and hears it.
+async fn says(client: &mut Peer, word: &str) {
+    client.send(Frame::text(word)).await;
+    assert_eq!(client.text().await, word);
+}
+
+#[tokio::test]
+async fn a_tidegate_short_of_descriptors_turns_newcomers_away_and_says_so() {
+    const OPEN_FILES: u32 = 128;
+    let echo = Echo::start().await;
+    let gate = Setup::proxy_to(echo.address()).open_files(OPEN_FILES).start().await;
+    let handshake = Handshake::to(gate.address());
+    let mut sessions = Vec::new();
+    let refusal = eventually("a refusal", async || match handshake.attempt().await {
+        Ok((session, _)) => {
+            sessions.push(session);
+            None
+        }
+        Err(refusal) => Some(refusal),
+    })
+    .await;
+    assert_eq!(refusal.status, 503, "not a silence, and not a 101 that leads nowhere");
+    let hint: u64 = refusal.header("Retry-After").expect("a hint").parse().expect("seconds");
+    assert!((1..=10).contains(&hint), "{hint}");
+
+    // The operator is served all the same, and told.
+    let metrics = gate.metrics().await;
+    assert!(metrics.sum("tidegate_limit_hits_total", &[("limit", "files"), ("action", "reject")]) >= 1.0);
+    assert!(metrics.sum("tidegate_handshakes_total", &[("reason", "short_of_files"), ("status", "503")]) >= 1.0);
+    gate.metrics_where("the use", |metrics| metrics.sum("tidegate_protection_used", &[("resource", "files")]) > 0.8)
+        .await;
+
+    // Those who are there go on, and when some have gone there is room.
+    for session in &mut sessions {
+        says(session, "still here").await;
+    }
+    sessions.truncate(sessions.len() / 2);
+    eventually("room for a newcomer", async || handshake.attempt().await.ok()).await;
 }
 
 /// A tidegate with two routes, `/one` and `/other`, of these keys, to one upstream that takes one session.

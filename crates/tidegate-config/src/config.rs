@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tidegate_governor::Limits as Capacity;
+use tidegate_governor::{Bounds as Protection, Limits as Capacity};
 use tidegate_session::Policy;
 use tidegate_wire::Limits as Frames;
 
@@ -19,6 +19,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// How SIGTERM ends sessions.
     pub drain: Drain,
+    /// What the process keeps for the sessions that it has.
+    pub protection: Protection,
     /// Where the operator looks.
     pub admin: Admin,
     /// What is written, and where.

@@ -7,6 +7,7 @@ mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use tidegate_governor::Bounds;
 use toml::{Spanned, de::DeTable};
 
 use crate::{
@@ -60,8 +61,9 @@ fn config(document: &DeTable<'_>, problems: &mut Problems) -> Config {
     // An absent table is an empty one.
     let nothing = Spanned::new(0..0, DeTable::new());
     let nothing = || Spanned::new(0..0, nothing.get_ref());
-    let [defaults, drain, governor, admin, log] =
-        ["defaults", "drain", "governor", "admin", "log"].map(|name| root.table(name).unwrap_or_else(nothing));
+    let [defaults, drain, governor, protection, admin, log] =
+        ["defaults", "drain", "governor", "protection", "admin", "log"]
+            .map(|name| root.table(name).unwrap_or_else(nothing));
 
     let listeners = listeners(&listen, problems);
     let mut defaults_reader = Reader::of(&defaults, &sections::DEFAULTS, problems);
@@ -72,10 +74,16 @@ fn config(document: &DeTable<'_>, problems: &mut Problems) -> Config {
     let names: Vec<&str> = upstream_names(document);
     let routes = route::read_all(&route, defaults.get_ref(), &names, problems);
     let drain = Drain { window: Reader::of(&drain, &sections::DRAIN, problems).duration("window") };
+    let mut protection = Reader::of(&protection, &sections::PROTECTION, problems);
+    let protection = Bounds {
+        files: protection.share("files"),
+        memory: protection.share("memory"),
+        lag: protection.duration_or_off("lag"),
+    };
     let admin = read_admin(&admin, &listeners, problems);
     let log = read_log(&log, problems);
     let listeners = listeners.into_iter().map(Spanned::into_inner).collect();
-    Config { workers, listeners, routes, upstreams, drain, admin, log }
+    Config { workers, listeners, routes, upstreams, drain, protection, admin, log }
 }
 
 /// Every name that stands in the file: a route to an upstream that is itself wrong is not wrong, too.

@@ -10,7 +10,7 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Count, Duration, Table, Tables, Text},
+        Kind::{Choice, Count, Duration, Share, Table, Tables, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
@@ -21,7 +21,7 @@ pub(crate) use defaults::DEFAULTS;
 pub(crate) use traffic::{LISTEN, LISTEN_TLS, ROUTE, SERVER, UPSTREAM, UPSTREAM_TLS};
 
 /// All of them, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 12] = [
+pub(crate) static SECTIONS: [&Section; 13] = [
     &ROOT,
     &LISTEN,
     &LISTEN_TLS,
@@ -32,6 +32,7 @@ pub(crate) static SECTIONS: [&Section; 12] = [
     &DEFAULTS,
     &DRAIN,
     &GOVERNOR,
+    &PROTECTION,
     &ADMIN,
     &LOG,
 ];
@@ -94,6 +95,13 @@ pub(crate) static ROOT: Section = Section {
             reason: "Each key has a default of its own.",
         },
         Key {
+            name: "protection",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "What the process keeps for the sessions that it has.",
+            reason: "Each key has a default of its own.",
+        },
+        Key {
             name: "admin",
             kind: Table,
             presence: Unset("the defaults below"),
@@ -132,6 +140,35 @@ pub(crate) static GOVERNOR: Section = Section {
         doc: "`\"observe\"` admits everybody and only counts what would have been refused.",
         reason: "A limit that was written down is meant.",
     }],
+};
+
+pub(crate) static PROTECTION: Section = Section {
+    title: "[protection]",
+    doc: "How much the process itself may use before newcomers get 503 with a `Retry-After`; open sessions and `[admin]` \
+          go on. Refusing begins at nine tenths of a bound and grows with the need; at the bound everybody is refused.",
+    keys: &[
+        Key {
+            name: "files",
+            kind: Share,
+            presence: Default("0.95"),
+            doc: "Share of the descriptors that the process may open (`LimitNOFILE`); `1.0`: all.",
+            reason: "What is left is for the upstream's side of those who are let in, and for logs.",
+        },
+        Key {
+            name: "memory",
+            kind: Share,
+            presence: Default("0.95"),
+            doc: "Share of the memory of its cgroup, or of the machine where that has no bound; `1.0`: all.",
+            reason: "Above it the kernel kills, and every client sees 1006.",
+        },
+        Key {
+            name: "lag",
+            kind: Duration { least: std::time::Duration::from_millis(10), most: LONGEST, off: true },
+            presence: Default(r#""1s""#),
+            doc: "How long work that is ready may wait for a worker, at four looks half a second apart; or `\"off\"`.",
+            reason: "A burst passes; a second that stays is more work than there are cores.",
+        },
+    ],
 };
 
 pub(crate) static ADMIN: Section = Section {

@@ -15,6 +15,7 @@ mod hint;
 mod limits;
 mod meter;
 mod pacer;
+mod protection;
 mod queue;
 mod rng;
 mod snapshot;
@@ -22,6 +23,7 @@ mod snapshot;
 pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict};
 pub use governor::Governor;
 pub use limits::{Balance, Limits, Mode};
+pub use protection::{Bounds, Protection, Resource, Strain, Usage};
 pub use snapshot::{Admitted, Cap, EndpointSnapshot, Refused, Snapshot};
 
 #[cfg(test)]

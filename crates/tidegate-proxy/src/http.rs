@@ -20,6 +20,7 @@ use crate::{
     shared::Target,
     stream::Stream,
     upstream::{self, Accepted, Answer, Dial, Failure},
+    vitals,
     worker::{CLIENT_HANDSHAKE_TIMEOUT, Listener, Load, Worker},
 };
 
@@ -154,6 +155,14 @@ fn check(
     if client.worker.shared.draining().is_some() {
         return Err(unrouted(DRAINING));
     }
+    if let Some(resource) = client.worker.shared.strain.refuses() {
+        client.worker.shared.metrics.limit_hits.with_label_values(&[resource.word(), "reject"]).inc();
+        return Err(unrouted(Rejection::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            vitals::reason(resource),
+            "this server is full; another, or it later, has room",
+        )));
+    }
     request::check_method(request.method()).map_err(unrouted)?;
     let host = request::host(request).map_err(unrouted)?;
     request::check_path(request.uri().path()).map_err(unrouted)?;
@@ -175,6 +184,10 @@ fn check(
     }
     Ok((route.clone(), host, asked))
 }
+
+/// The longest hint to those who are refused because this process is short of something, in seconds: sessions end and
+/// make room all the time.
+const RETRY_AFTER_STRAIN: u32 = 10;
 
 const DRAINING: Rejection = Rejection::new(
     StatusCode::SERVICE_UNAVAILABLE,
@@ -435,6 +448,11 @@ impl From<Rejection> for Answered {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade, close"));
             }
             "method" => drop(headers.insert(header::ALLOW, HeaderValue::from_static("GET"))),
+            _ if rejection.status == StatusCode::SERVICE_UNAVAILABLE && rejection.reason != "draining" => {
+                // Drawn, so that those who were refused together do not come back together.
+                let seconds = 1 + crate::random() % RETRY_AFTER_STRAIN;
+                headers.insert(header::RETRY_AFTER, seconds.into());
+            }
             "draining" => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"))),
             _ => {}
         }

@@ -31,10 +31,12 @@ mod server;
 mod session;
 mod shared;
 mod splice;
+mod strain;
 mod stream;
 mod tls;
 mod upload;
 mod upstream;
+mod vitals;
 mod worker;
 
 pub use command::{Command, Outcome, Verb};

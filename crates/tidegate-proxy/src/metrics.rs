@@ -9,10 +9,11 @@ use std::{
 };
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector,
 };
 use tidegate_config::Config;
+use tidegate_governor::{Resource, Strain, Usage};
 use tidegate_session::{End, Loss, Record, Side};
 use tidegate_wire::{CloseFrame, Violation};
 
@@ -53,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) last_reload_successful: IntGauge,
     pub(crate) last_reload_success: IntGauge,
     pub(crate) draining: IntGauge,
+    pub(crate) protection_used: GaugeVec,
+    pub(crate) protection_refused: GaugeVec,
     pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) accept_errors: IntCounterVec,
     pub(crate) admin_rejected: IntCounter,
@@ -169,6 +172,16 @@ impl Metrics {
                 "When the configuration in force was loaded.",
             ),
             draining: make.plain_gauge("draining", "1 from the beginning of a drain."),
+            protection_used: make.share(
+                "protection_used",
+                "What the process uses: files and memory as a share of what it may have, lag in seconds.",
+                &["resource"],
+            ),
+            protection_refused: make.share(
+                "protection_refused",
+                "The share of newcomers that get 503 because the process itself is short of something, 0 to 1.",
+                &["resource"],
+            ),
             tls_handshakes: make.counter(
                 "tls_handshakes_total",
                 "TLS handshakes of clients.",
@@ -249,6 +262,24 @@ impl Metrics {
         }
     }
 
+    /// What the process uses.
+    pub(crate) fn used(&self, usage: &Usage) {
+        let lag = usage.lag.map(|lag| lag.as_secs_f64());
+        for (resource, used) in Resource::ALL.into_iter().zip([usage.files, usage.memory, lag]) {
+            if let Some(used) = used {
+                self.protection_used.with_label_values(&[resource.word()]).set(used);
+            }
+        }
+    }
+
+    /// Which share of newcomers it turns away.
+    pub(crate) fn refusing(&self, strain: Option<Strain>) {
+        for resource in Resource::ALL {
+            let refused = strain.filter(|strain| strain.resource == resource).map_or(0.0, |strain| strain.refuse);
+            self.protection_refused.with_label_values(&[resource.word()]).set(refused);
+        }
+    }
+
     /// The text format of Prometheus.
     pub(crate) fn render(&self) -> Vec<u8> {
         let families = {
@@ -321,6 +352,10 @@ impl Make {
 
     fn gauge(&mut self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register("gauge", name, help, labels, IntGaugeVec::new(options(name, help), labels))
+    }
+
+    fn share(&mut self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register("gauge", name, help, labels, GaugeVec::new(options(name, help), labels))
     }
 
     fn plain_counter(&mut self, name: &str, help: &str) -> IntCounter {

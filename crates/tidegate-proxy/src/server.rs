@@ -26,7 +26,7 @@ use crate::{
     command::{Command, Inbox},
     inherited::Inherited,
     shared::Shared,
-    tls,
+    tls, vitals,
     worker::{self, Listener, Message},
 };
 
@@ -103,6 +103,7 @@ impl Server {
         shared.metrics.last_reload_successful.set(1);
         shared.metrics.last_reload_success.set(unix_seconds());
 
+        spawn_local(vitals::watch(shared.clone()));
         let (inbox, commands) = Inbox::new();
         let (listeners, admin) = Default::default();
         let server = Self { shared, listeners, admin, commands: AsyncMutex::new(commands), threads };

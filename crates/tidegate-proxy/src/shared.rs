@@ -14,7 +14,7 @@ use tidegate_config::{Config, Live, Upstream};
 use tidegate_governor::{Cap, Snapshot};
 use tokio::sync::watch;
 
-use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, pool::Pool, tls, worker};
+use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, pool::Pool, strain, tls, worker};
 
 /// One for a server.
 pub(crate) struct Shared {
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) exchanges: AtomicUsize,
     /// Connections to the admin listeners.
     pub(crate) admin_connections: AtomicUsize,
+    /// What the process itself is short of.
+    pub(crate) strain: strain::Current,
     /// Nothing more is waited for.
     pub(crate) hurried: AtomicBool,
 }
@@ -54,6 +56,7 @@ impl Shared {
             unclosable: AtomicU64::new(0),
             exchanges: AtomicUsize::new(0),
             admin_connections: AtomicUsize::new(0),
+            strain: strain::Current::default(),
             hurried: AtomicBool::new(false),
         }
     }
