@@ -94,6 +94,20 @@ pub(crate) struct SessionPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) premature: Option<&'static str>,
     pub(crate) closed_by: &'static str,
+    /// From the first Close on a leg to its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ack_ms: Option<u64>,
+    /// Two Closes met on the way: neither is an answer.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) crossed: bool,
+    /// The answer had another code than the Close it answers.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) reply_differs: bool,
+    /// Bytes of frames that came when this side could not be given them any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) undelivered_to_client: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) undelivered_to_upstream: u32,
     pub(crate) duration_s: f64,
     pub(crate) legs: Legs<'a>,
     pub(crate) config_generation: u64,
@@ -117,6 +131,9 @@ pub(crate) struct LegPart<'a> {
     /// Frames and payload bytes that came from it.
     pub(crate) frames: u64,
     pub(crate) bytes: u64,
+    /// Bytes that came behind its Close.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) after_close: u32,
 }
 
 /// A Close. No code: an empty one.
@@ -124,6 +141,16 @@ pub(crate) struct LegPart<'a> {
 pub(crate) struct ClosePart<'a> {
     pub(crate) code: Option<u16>,
     pub(crate) reason: &'a str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 impl AccessLog {

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tidegate_config::{Change, Config, Route, ServerAddress};
-use tidegate_session::{CloseFrame, End, LegRecord, Order, Premature, Record, Refused, Session, Side, Verdict};
+use tidegate_session::{
+    CloseFrame, Closing, End, LegRecord, Order, Premature, Record, Refused, Session, Side, Verdict,
+};
 use tidegate_wire::Tally;
 use tokio::task::spawn_local;
 
@@ -134,6 +136,7 @@ impl Open {
             shared.unclosable.fetch_add(1, Relaxed);
         }
         let mut line = facts.line(101, record.verdict.word(), record.end.cause(), handshake_s, finished.retry_after);
+        let [from_client, from_upstream] = finished.undelivered;
         line.event = "session";
         line.session = Some(SessionPart {
             upstream: &self.route.upstream,
@@ -142,7 +145,15 @@ impl Open {
             premature: record.premature.map(Premature::word),
             closed_by: record.end.initiator().map_or("proxy", Side::word),
             duration_s,
-            legs: Legs { client: leg(&record.client, &finished.up), upstream: leg(&record.upstream, &finished.down) },
+            ack_ms: record.closing.ack.map(|ack| ack.as_millis() as u64),
+            crossed: record.closing.crossed,
+            reply_differs: record.reply_differs(),
+            undelivered_to_client: from_upstream,
+            undelivered_to_upstream: from_client,
+            legs: Legs {
+                client: leg(&record.client, &finished.up, finished.after_close[0]),
+                upstream: leg(&record.upstream, &finished.down, finished.after_close[1]),
+            },
             config_generation: facts.generation,
         });
         facts.log(&line);
@@ -161,7 +172,8 @@ impl Drop for Open {
             self.client.worker.shared.metrics.task_panics.inc();
             let lost = || LegRecord { sent: None, received: None, end: tidegate_session::LegEnd::Lost };
             let (client, upstream) = (lost(), lost());
-            self.count(&Record { end: End::Internal, verdict: Verdict::Unclosable, client, upstream, premature: None });
+            let (end, verdict, premature, closing) = (End::Internal, Verdict::Unclosable, None, Closing::default());
+            self.count(&Record { end, verdict, premature, closing, client, upstream });
         }
     }
 }
@@ -280,13 +292,14 @@ impl Client {
     }
 }
 
-fn leg<'a>(record: &'a LegRecord, tally: &Tally) -> LegPart<'a> {
+fn leg<'a>(record: &'a LegRecord, tally: &Tally, after_close: u32) -> LegPart<'a> {
     LegPart {
         sent: record.sent.as_ref().map(close),
         received: record.received.as_ref().map(close),
         end: record.end.word(),
         frames: tally.data_frames() + tally.control_frames(),
         bytes: tally.bytes,
+        after_close,
     }
 }
 

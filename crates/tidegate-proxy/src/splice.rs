@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use tidegate_session::{Hold, Input, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
+use tidegate_session::{Hold, Input, LegRecord, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
 use tidegate_wire::{CloseFrame, Limits, Opcode, Scanner, Sender, Step, Tally, Violation};
 use tokio::time::Sleep;
 
@@ -34,7 +34,7 @@ const TURN: usize = 8;
 const FEW: usize = 4 << 10;
 /// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
 /// uploads learns of its Close only behind what is on its way already.
-const MAX_DISCARDED: usize = 16 << 20;
+const MAX_DISCARDED: u32 = 16 << 20;
 
 /// One session as a future, which ends with what is remembered of it.
 pub(crate) struct Splice {
@@ -62,7 +62,10 @@ struct Pipe {
     size: Size,
     meter: Meter,
     totals: Tally,
-    discarded: usize,
+    /// Bytes that were thrown away because nothing of its sender is of interest any more.
+    discarded: u32,
+    /// Bytes of frames that the other end could not be given any more.
+    undelivered: u32,
 }
 
 /// A session that is over.
@@ -72,6 +75,10 @@ pub(crate) struct Finished {
     pub(crate) up: Tally,
     /// What went from the upstream to the client.
     pub(crate) down: Tally,
+    /// Bytes of frames of this side that did not reach the other, and bytes behind its own Close: the client's, the
+    /// upstream's.
+    pub(crate) undelivered: [u32; 2],
+    pub(crate) after_close: [u32; 2],
     /// The hint it was given, in seconds.
     pub(crate) retry_after: Option<u32>,
 }
@@ -118,7 +125,7 @@ impl Splice {
             loop {
                 let flushed = self.flush(to, cx, now).is_ready();
                 if self.session.input(from) == Input::Discard {
-                    self.pipe(from).clear_pending();
+                    self.pipe(from).discard_pending();
                     break;
                 }
                 if !flushed {
@@ -198,10 +205,12 @@ impl Splice {
             }
             Ok(Step::Forward(len)) => {
                 buffer.skip(len);
+                pipe.undelivered = pipe.undelivered.saturating_add(len as u32);
                 self.session.handle_stray_data(from, now);
             }
             Ok(Step::Fragment(part)) => {
                 buffer.skip(part.skip + part.payload);
+                pipe.undelivered = pipe.undelivered.saturating_add((part.skip + part.payload) as u32);
                 self.session.handle_stray_data(from, now);
             }
             Ok(Step::Control(frame)) => match self.session.handle_control(from, &frame, now) {
@@ -257,7 +266,7 @@ impl Splice {
             Side::Upstream => (&mut self.down, &mut self.upstream),
         };
         let input = self.session.input(from);
-        if input == Input::Ended || leg.is_gone() {
+        if matches!(input, Input::Ended | Input::Paused) || leg.is_gone() {
             return Poll::Pending;
         }
         let size = pipe.size;
@@ -276,7 +285,7 @@ impl Splice {
                 self.session.handle_eof(from, how, now);
             }
             Poll::Ready(Ok(len)) if input == Input::Discard => {
-                pipe.discarded += len;
+                pipe.discarded += len as u32;
                 if pipe.discarded > MAX_DISCARDED {
                     leg.let_go(Parting::Reset);
                     self.session.handle_gone(from);
@@ -454,7 +463,16 @@ impl Splice {
         let retry_after = self.session.retry_after();
         let over = Session::new(Arc::default(), 0, clock::now());
         let record = std::mem::replace(&mut self.session, over).into_record();
-        Finished { record, up: self.up.totals, down: self.down.totals, retry_after }
+        let (up, down) = (&self.up, &self.down);
+        let after_close = |pipe: &Pipe, leg: &LegRecord| if leg.received.is_some() { pipe.discarded } else { 0 };
+        Finished {
+            up: up.totals,
+            down: down.totals,
+            undelivered: [up.undelivered, down.undelivered],
+            after_close: [after_close(up, &record.client), after_close(down, &record.upstream)],
+            record,
+            retry_after,
+        }
     }
 }
 
@@ -467,6 +485,7 @@ impl Pipe {
             meter: Meter::new(&limits, sender),
             totals: Tally::default(),
             discarded: 0,
+            undelivered: 0,
         };
         if !early.is_empty() {
             let mut buffer = Buffer::take(Size::Small);
@@ -485,8 +504,18 @@ impl Pipe {
     /// What was to leave has nowhere to go.
     fn drop_released(&mut self) {
         if let Some(buffer) = &mut self.buffer {
-            buffer.left(buffer.released().len());
+            let len = buffer.released().len();
+            buffer.left(len);
+            self.undelivered = self.undelivered.saturating_add(len as u32);
         }
+    }
+
+    /// What came behind the end of its sender's part.
+    fn discard_pending(&mut self) {
+        if let Some(buffer) = &self.buffer {
+            self.discarded += buffer.pending().len() as u32;
+        }
+        self.clear_pending();
     }
 
     fn clear_pending(&mut self) {

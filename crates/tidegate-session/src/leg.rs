@@ -32,6 +32,8 @@ pub enum Input {
     Held,
     /// Only its Close is of interest.
     Await,
+    /// It broke a rule, and is told when the other has no more for it: until then it is not read at all.
+    Paused,
     /// Nothing is: read and thrown away, so that no reset destroys the Close on its way to it.
     Discard,
     /// Nothing comes any more.

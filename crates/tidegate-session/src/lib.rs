@@ -7,6 +7,7 @@
 pub mod contract;
 mod end;
 mod leg;
+mod output;
 mod policy;
 mod record;
 mod reference;
@@ -14,9 +15,11 @@ mod session;
 mod words;
 
 pub use end::{End, Loss, Refused, Side, Silence, Told};
+pub use leg::Input;
+pub use output::{Hold, Order, Output, Parting, Pass};
 pub use policy::{Farewell, LateReply, Policy};
-pub use record::{LegEnd, LegRecord, Premature, Record, Verdict};
+pub use record::{Closing, LegEnd, LegRecord, Premature, Record, Verdict};
 pub use reference::reference_markdown;
-pub use session::{Hold, Input, Order, Output, Parting, Pass, Session};
+pub use session::Session;
 pub use tidegate_wire::{CloseCode, CloseFrame, Violation};
 pub use words::{Detail, Words};

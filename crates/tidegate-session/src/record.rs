@@ -1,5 +1,7 @@
 //! What is remembered of a session when it is over: one line in the access log, one count.
 
+use std::time::{Duration, Instant};
+
 use tidegate_wire::CloseFrame;
 
 use crate::{End, Side};
@@ -95,6 +97,18 @@ impl Premature {
     }
 }
 
+/// How the closing handshakes went.
+#[derive(Clone, Debug, Default)]
+pub struct Closing {
+    /// The side that was told first, and when.
+    pub(crate) asked: Option<(Side, Instant)>,
+    /// How long that side took to answer, where it did.
+    pub ack: Option<Duration>,
+    /// An end closed by itself while a Close was on its way to it, or to the other: neither answers the other. Only
+    /// where that is certain: one that was not under way yet when the other was read may still be no answer.
+    pub crossed: bool,
+}
+
 /// One leg's part of the record.
 #[derive(Clone, Debug)]
 pub struct LegRecord {
@@ -115,6 +129,8 @@ pub struct Record {
     pub verdict: Verdict,
     /// Whether the 1000 that ended it came too soon.
     pub premature: Option<Premature>,
+    /// How long the answer took, and whether it was one.
+    pub closing: Closing,
     /// The client's leg.
     pub client: LegRecord,
     /// The upstream's leg.
@@ -122,6 +138,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether the end that was closed answered with another code than it was sent (close contract C2).
+    #[must_use]
+    pub fn reply_differs(&self) -> bool {
+        let End::Closed { by } = self.end else { return false };
+        let answering = self.leg(by.other());
+        let code = |close: &Option<CloseFrame>| close.as_ref().map(CloseFrame::code);
+        !self.closing.crossed && answering.received.is_some() && code(&answering.received) != code(&answering.sent)
+    }
+
     /// The leg on that side.
     #[must_use]
     pub const fn leg(&self, side: Side) -> &LegRecord {

@@ -149,7 +149,7 @@ impl Case {
         match self.session.input(side) {
             Input::Relay => self.session.active(self.now),
             Input::Held | Input::Await => self.session.handle_stray_data(side, self.now),
-            Input::Discard | Input::Ended => {}
+            Input::Paused | Input::Discard | Input::Ended => {}
         }
         self.settle()
     }
@@ -172,6 +172,12 @@ impl Case {
     pub(crate) fn ordered(mut self, end: End, within: Duration) -> Self {
         let order = Order { end, at: self.now + within, retry_after: Some(RETRY_AFTER) };
         self.session.handle_order(order, self.now);
+        self.settle()
+    }
+
+    /// The process ends.
+    pub(crate) fn hurried(mut self) -> Self {
+        self.session.handle_hurry(self.now);
         self.settle()
     }
 

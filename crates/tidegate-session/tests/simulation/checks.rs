@@ -1,5 +1,7 @@
 //! What must hold of every session when it is over.
 
+use std::time::Duration;
+
 use tidegate_session::{CloseFrame, End, LateReply, LegEnd, LegRecord, Loss, Side, Verdict};
 
 use crate::{
@@ -21,6 +23,7 @@ pub(crate) fn check(world: &World) {
         assert!(!peer.pongs.iter().any(|pong| pong[..] == NONCE.to_be_bytes()), "an answer to tidegate's own ping");
     }
     what_the_client_sent_is_delivered_first(world);
+    what_the_upstream_said_before_its_answer_is_delivered_first(world);
     verdict_is_true(world);
 }
 
@@ -103,6 +106,18 @@ fn what_the_client_sent_is_delivered_first(world: &World) {
     let upstream_listens = upstream.plan.ending == Ending::Nothing && !upstream.broke_a_rule;
     if orderly && record.client.received.is_some() && upstream_listens && upstream.received_close.is_some() {
         assert_eq!(upstream.received, client.sent, "what the client had sent is not delivered");
+    }
+}
+
+/// Rule R10 mirrored: a client that breaks a rule gets all that its upstream had for it, if that took no longer than
+/// it waits.
+fn what_the_upstream_said_before_its_answer_is_delivered_first(world: &World) {
+    let [client, upstream] = &world.peers;
+    let record = world.record();
+    let by_client = matches!(record.end, End::Violation { by: Side::Client, .. });
+    let in_time = record.closing.ack.is_some_and(|ack| ack < Duration::from_secs(1));
+    if by_client && in_time && !upstream.broke_a_rule && client.received_close.is_some() {
+        assert_eq!(client.received, upstream.sent, "what the upstream had said is not delivered");
     }
 }
 

@@ -260,7 +260,7 @@ impl Proxy {
             Side::Upstream => (&mut self.down, &mut self.upstream),
         };
         let input = self.session.input(from);
-        if input == Input::Ended || leg.gone {
+        if matches!(input, Input::Ended | Input::Paused) || leg.gone {
             return false;
         }
         let discard = input == Input::Discard;
