@@ -4,7 +4,7 @@ use tidegate_governor::Mode;
 use tidegate_session::{Farewell, LateReply};
 use tidegate_wire::CloseCode;
 
-use crate::config::{Balance, OnOverload, OnRemove};
+use crate::config::{Balance, OnOverload, OnRemove, TlsVersion, UnknownName};
 
 /// The values of one key. The first spelling that equals the text wins.
 pub(crate) type Choices<T> = [(&'static str, T)];
@@ -34,6 +34,14 @@ pub(crate) const LATE_REPLY: &Choices<LateReply> =
     &[(r#""truthful""#, LateReply::Truthful), (r#""echo""#, LateReply::Echo)];
 
 pub(crate) const ON_REMOVE: &Choices<OnRemove> = &[(r#""close""#, OnRemove::Close), (r#""keep""#, OnRemove::Keep)];
+
+pub(crate) const MIN_VERSION: &Choices<TlsVersion> = &[(r#""1.2""#, TlsVersion::V1_2), (r#""1.3""#, TlsVersion::V1_3)];
+
+pub(crate) const UNKNOWN_NAME: &Choices<UnknownName> =
+    &[(r#""default""#, UnknownName::Default), (r#""refuse""#, UnknownName::Refuse)];
+
+/// Whether a client must show a certificate.
+pub(crate) const CLIENT_AUTH: &Choices<bool> = &[(r#""required""#, true), (r#""optional""#, false)];
 
 pub(crate) const MODE: &Choices<Mode> = &[(r#""enforce""#, Mode::Enforce), (r#""observe""#, Mode::Observe)];
 

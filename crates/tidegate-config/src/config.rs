@@ -1,10 +1,14 @@
 //! A configuration that is valid by construction: what the rest of tidegate reads.
 
+mod tls;
+
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tidegate_governor::{Bounds as Protection, Limits as Capacity};
 use tidegate_session::Policy;
 use tidegate_wire::Limits as Frames;
+
+pub use tls::{ClientAuth, KeyPair, ListenTls, NamedPair, Tls, TlsVersion, UnknownName, UpstreamTls};
 
 /// Everything one configuration file says, checked and with its defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +21,8 @@ pub struct Config {
     pub routes: Vec<Arc<Route>>,
     /// By name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// TLS of all listeners and upstreams.
+    pub tls: Tls,
     /// How SIGTERM ends sessions.
     pub drain: Drain,
     /// What the process keeps for the sessions that it has.
@@ -41,17 +47,8 @@ pub enum Address {
 pub struct Listener {
     /// Where it listens; its identity across reloads and its metric label.
     pub address: Address,
-    /// Certificate and key, where it speaks TLS.
-    pub tls: Option<Certificate>,
-}
-
-/// A certificate chain and its key, both PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
+    /// Certificates and whom they are for, where it speaks TLS.
+    pub tls: Option<ListenTls>,
 }
 
 /// One `[[route]]`, with `[defaults]` where it is silent.
@@ -171,15 +168,6 @@ pub enum Balance {
     PowerOfTwo,
     /// In turn.
     RoundRobin,
-}
-
-/// TLS towards endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// Trust these roots (PEM) instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// Name to verify and to send as SNI; default: the endpoint's host.
-    pub server_name: Option<String>,
 }
 
 /// `[drain]`.

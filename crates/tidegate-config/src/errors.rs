@@ -31,6 +31,8 @@ pub struct Mistake<'a> {
     pub message: &'a str,
     /// What to write instead, where that is known.
     pub help: Option<&'a str>,
+    /// The configuration can be used all the same.
+    pub is_warning: bool,
 }
 
 impl Errors {
@@ -63,8 +65,15 @@ impl Errors {
             }
             scanned = at;
             let column = self.text[line_start..at].chars().count() + 1;
-            Mistake { line, column, message: &problem.complaint.message, help: problem.complaint.help.as_deref() }
+            let Complaint { message, help, is_warning, .. } = &problem.complaint;
+            Mistake { line, column, message, help: help.as_deref(), is_warning: *is_warning }
         })
+    }
+
+    /// Whether none of it is more than a warning.
+    #[must_use]
+    pub fn are_warnings(&self) -> bool {
+        self.problems.iter().all(|problem| problem.complaint.is_warning)
     }
 
     /// All problems as rustc would show them: file, line, column, the text with a caret, and help.
@@ -82,8 +91,9 @@ impl Errors {
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
-        let Complaint { message, help, context } = &problem.complaint;
-        let group = Group::with_title(Level::ERROR.primary_title(message.as_str()));
+        let Complaint { message, help, context, is_warning } = &problem.complaint;
+        let level = if *is_warning { Level::WARNING } else { Level::ERROR };
+        let group = Group::with_title(level.primary_title(message.as_str()));
         let group = match &problem.span {
             None => group.element(Origin::path(self.file.as_str())),
             Some(span) => self.place(group, span, context.as_ref()),
@@ -165,14 +175,20 @@ struct Span {
 /// What is wrong with one value, without where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Complaint {
-    message: String,
+    pub(crate) message: String,
     help: Option<String>,
     context: Option<(Range<usize>, &'static str)>,
+    pub(crate) is_warning: bool,
 }
 
 impl Complaint {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, context: None }
+        Self { message: message.into(), help: None, context: None, is_warning: false }
+    }
+
+    /// Said, but nothing is refused for it.
+    pub(crate) fn warning(self) -> Self {
+        Self { is_warning: true, ..self }
     }
 
     /// What to write instead.

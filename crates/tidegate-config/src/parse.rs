@@ -3,6 +3,7 @@
 mod rewrite;
 mod route;
 mod settings;
+mod tls;
 mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -12,7 +13,7 @@ use toml::{Spanned, de::DeTable};
 
 use crate::{
     addresses, choices,
-    config::{Address, Admin, Certificate, Config, Drain, Listener, Log, Upstream},
+    config::{Address, Admin, Config, Drain, Listener, Log, Upstream},
     errors::{Complaint, Errors, Problems},
     names,
     reader::{Layer, Reader},
@@ -61,8 +62,8 @@ fn config(document: &DeTable<'_>, problems: &mut Problems) -> Config {
     // An absent table is an empty one.
     let nothing = Spanned::new(0..0, DeTable::new());
     let nothing = || Spanned::new(0..0, nothing.get_ref());
-    let [defaults, drain, governor, protection, admin, log] =
-        ["defaults", "drain", "governor", "protection", "admin", "log"]
+    let [tls, defaults, drain, governor, protection, admin, log] =
+        ["tls", "defaults", "drain", "governor", "protection", "admin", "log"]
             .map(|name| root.table(name).unwrap_or_else(nothing));
 
     let listeners = listeners(&listen, problems);
@@ -73,6 +74,7 @@ fn config(document: &DeTable<'_>, problems: &mut Problems) -> Config {
         upstream.map(|table| upstream::read_all(&table, &settings, mode, problems)).unwrap_or_default();
     let names: Vec<&str> = upstream_names(document);
     let routes = route::read_all(&route, defaults.get_ref(), &names, problems);
+    let tls = tls::read(&tls, problems);
     let drain = Drain { window: Reader::of(&drain, &sections::DRAIN, problems).duration("window") };
     let mut protection = Reader::of(&protection, &sections::PROTECTION, problems);
     let protection = Bounds {
@@ -83,7 +85,7 @@ fn config(document: &DeTable<'_>, problems: &mut Problems) -> Config {
     let admin = read_admin(&admin, &listeners, problems);
     let log = read_log(&log, problems);
     let listeners = listeners.into_iter().map(Spanned::into_inner).collect();
-    Config { workers, listeners, routes, upstreams, drain, protection, admin, log }
+    Config { workers, listeners, routes, upstreams, tls, drain, protection, admin, log }
 }
 
 /// Every name that stands in the file: a route to an upstream that is itself wrong is not wrong, too.
@@ -99,8 +101,13 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         let mut reader = Reader::of(table, &sections::LISTEN, problems);
         reader.report_missing();
         let address = reader.text("address", addresses::listen);
-        let tls = reader.table("tls").and_then(|table| certificate(&table, reader.problems));
+        let table = reader.table("tls");
+        let tls = table.as_ref().and_then(|table| tls::listen(table, reader.problems));
         let Some(address) = address else { continue };
+        if let (Address::Unix(_), Some(table)) = (address.get_ref(), table) {
+            let complaint = Complaint::new("no TLS on a unix socket").context(address.span(), "a unix socket");
+            problems.at(table.span(), complaint.help("who can open a socket file reads no wire: leave `tls` out"));
+        }
         let span = address.span();
         let address = address.into_inner();
         match listeners.iter().find(|other| other.get_ref().address == address) {
@@ -113,14 +120,6 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         }
     }
     listeners
-}
-
-fn certificate(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Option<Certificate> {
-    let mut reader = Reader::of(table, &sections::LISTEN_TLS, problems);
-    reader.report_missing();
-    let certificate = reader.text("certificate", addresses::file);
-    let key = reader.text("key", addresses::file);
-    Some(Certificate { certificate: certificate?.into_inner(), key: key?.into_inner() })
 }
 
 fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], problems: &mut Problems) -> Admin {
@@ -177,6 +176,7 @@ mod tests {
         for section in sections::SECTIONS {
             let header = match section.title {
                 "top level" => "",
+                "[[listen]] tls sni" => "[[listen]]\n[[listen.tls.sni]]",
                 "[[listen]] tls" => "[[listen]]\n[listen.tls]",
                 "[upstream.NAME] servers" => "[upstream.u]\n[[upstream.u.servers]]",
                 "[upstream.NAME] tls" => "[upstream.u]\n[upstream.u.tls]",

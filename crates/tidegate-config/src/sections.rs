@@ -4,6 +4,7 @@
 //! compared with these names, and the reference is generated from it.
 
 mod defaults;
+mod tls;
 mod traffic;
 
 use crate::{
@@ -18,17 +19,20 @@ use crate::{
 };
 
 pub(crate) use defaults::DEFAULTS;
-pub(crate) use traffic::{LISTEN, LISTEN_TLS, ROUTE, SERVER, UPSTREAM, UPSTREAM_TLS};
+pub(crate) use tls::{LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
+pub(crate) use traffic::{LISTEN, ROUTE, SERVER, UPSTREAM};
 
 /// All of them, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 13] = [
+pub(crate) static SECTIONS: [&Section; 15] = [
     &ROOT,
     &LISTEN,
     &LISTEN_TLS,
+    &SNI,
     &ROUTE,
     &UPSTREAM,
     &SERVER,
     &UPSTREAM_TLS,
+    &TLS,
     &DEFAULTS,
     &DRAIN,
     &GOVERNOR,
@@ -38,8 +42,7 @@ pub(crate) static SECTIONS: [&Section; 13] = [
 ];
 
 /// Keys that are planned, so that a file written for a later version is told so instead of being corrected.
-pub(crate) const NOT_YET: [&str; 6] =
-    ["client_ca", "endpoint_metrics", "health", "proxy_protocol", "sticky", "trusted_proxies"];
+pub(crate) const NOT_YET: [&str; 5] = ["endpoint_metrics", "health", "proxy_protocol", "sticky", "trusted_proxies"];
 
 pub(crate) static ROOT: Section = Section {
     title: "top level",
@@ -72,6 +75,13 @@ pub(crate) static ROOT: Section = Section {
             presence: Unset("no upstream"),
             doc: "The servers, by name: `[upstream.NAME]`.",
             reason: "A route names one.",
+        },
+        Key {
+            name: "tls",
+            kind: Table,
+            presence: Unset("the defaults below"),
+            doc: "TLS of all listeners and upstreams.",
+            reason: "Each key has a default of its own.",
         },
         Key {
             name: "defaults",

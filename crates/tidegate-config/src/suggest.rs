@@ -45,6 +45,10 @@ fn unknown(name: &str, sections: &[&'static Section]) -> Complaint {
         return Complaint::new(format!("`{name}` is not supported yet"))
             .help("this version would not act on it: remove it");
     }
+    if name.contains("verify") || name.contains("insecure") {
+        return Complaint::new(format!("unknown key `{}` in {}", shorten(name), sections[0].title))
+            .help("a certificate is always verified: name its authority with `ca`, its name with `server_name`");
+    }
     let complaint = Complaint::new(format!("unknown key `{}` in {}", shorten(name), sections[0].title));
     let known = sections.iter().flat_map(|section| section.keys).map(|key| key.name);
     if let Some(near) = nearest(name, known) {

@@ -66,6 +66,18 @@ fn check_listen(address: &str, expected: &str) {
     check(&BASE.replace("\"0.0.0.0:8080\"", address), 2, 11, expected);
 }
 
+/// More of the listener's TLS, in line 3, told wherever it stands there.
+#[track_caller]
+fn check_listen_tls(more: &str, expected: &str) {
+    let tls = format!("8080\"\ntls = {{ certificate = \"cert.pem\", key = \"key.pem\", {more} }}\n");
+    let errors = errors(&BASE.replace("8080\"\n", &tls));
+    let mistakes: Vec<_> = errors.iter().collect();
+    assert_eq!((mistakes.len(), mistakes[0].line), (1, 3), "{errors}");
+    assert!(mistakes[0].column >= 47, "{errors}");
+    let told = format!("{}\n{}", mistakes[0].message, mistakes[0].help.unwrap_or_default());
+    assert!(told.contains(expected), "`{expected}` is not told:\n{errors}");
+}
+
 /// The only server, in line 10.
 #[track_caller]
 fn check_server(server: &str, expected: &str) {
@@ -97,6 +109,24 @@ fn unknown_keys() {
     check(&format!("worker = 2\n{BASE}"), 1, 1, "did you mean `workers`?");
     check(&format!("{BASE}[dran]\n"), 11, 2, "did you mean `drain`?");
     check(&BASE.replace("\n\n[[route]]", "\nproxy_protocol = \"v1\"\n[[route]]"), 3, 1, "not supported yet");
+}
+
+#[test]
+fn tls() {
+    check_listen_tls("client_auth = \"optional\"", "`client_auth` says nothing without `client_ca`");
+    check_listen_tls("client_crl = \"crl.pem\"", "`client_crl` says nothing without `client_ca`");
+    check_listen_tls("unknown_name = \"deny\"", "must be \"default\" or \"refuse\"");
+    check_listen_tls("client_ca = \"ca\", client_auth = true", "must be \"required\" or \"optional\", not a boolean");
+    check_listen_tls("cipher_suites = \"HIGH\"", "unknown key `cipher_suites` in [[listen]] tls");
+    check_listen_tls("sni = \"b.pem\"", "must be an array of tables, not a string");
+    check_listen_tls("sni = [{ certificate = \"b.pem\" }]", "missing key `key` in [[listen]] tls sni");
+    check_listen_tls("sni = [{ certificate = \"b\", key = \"k\", names = [] }]", "a certificate for no name");
+    check_listen_tls("sni = [{ certificate = \"b\", key = \"k\", names = [\"*\"] }]", "`*` alone is not a host");
+    let unix = BASE.replace("0.0.0.0:8080\"\n", "unix:/run/a.sock\"\ntls = { certificate = \"c\", key = \"k\" }\n");
+    check(&unix, 3, 7, "no TLS on a unix socket");
+    check_in("[tls]", "max_handshakes = 0", 18, "1 to 1000000");
+    check_in("[tls]", "handshake_timeout = \"off\"", 21, "cannot be \"off\"");
+    check_in("[tls]", "reload_interval = 10", 19, "a duration such as");
 }
 
 #[test]
@@ -277,6 +307,13 @@ fn servers() {
     check(&BASE.replace("[\"127.0.0.1:3000\"]", "\"127.0.0.1:3000\""), 10, 11, "must be an array of servers");
     check_upstream("tls = true", 7, "must be a table, not a boolean");
     check_upstream("tls = { server_name = \"a b\" }", 23, "is not a host name");
+    check_upstream("tls = { certificate = \"a\" }", 23, "`certificate` says nothing without `key`");
+    check_upstream("tls = { key = \"a\" }", 15, "`key` says nothing without `certificate`");
+    check_upstream("tls = { insecure_skip_verify = true }", 9, "a certificate is always verified");
+    check_upstream("tls = { min_version = \"1.1\" }", 23, "must be \"1.2\" or \"1.3\"");
+    check_upstream("tls = { min_version = 1.3 }", 23, "must be \"1.2\" or \"1.3\"");
+    let unix = BASE.replace("127.0.0.1:3000", "unix:/run/app.sock");
+    check(&format!("{unix}tls = {{}}\n"), 10, 12, "no TLS to a unix socket");
     check(&format!("{BASE}[upstream]\nservers = []\n"), 12, 1, "`[upstream.NAME]`");
     check(&format!("{BASE}[upstream.\"a b\"]\nservers = []\n"), 11, 11, "only visible ASCII");
 }

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tidegate_config::{
-    AccessLog, Address, Admin, Balance, Config, Host, OnOverload, OnRemove, ServerAddress, UpstreamTls, example_toml,
-    parse, reference_markdown,
+    AccessLog, Address, Admin, Balance, ClientAuth, Config, Host, KeyPair, ListenTls, NamedPair, OnOverload, OnRemove,
+    ServerAddress, Tls, TlsVersion, UnknownName, UpstreamTls, example_toml, parse, reference_markdown,
 };
 use tidegate_governor::Mode;
 use tidegate_session::{Farewell, LateReply, Policy};
@@ -97,7 +97,7 @@ upstream = "chat"
 upstream_lost_code = 1011
 spread = "0s"
 [upstream.chat]
-servers = ["ws://App.internal:3000", { address = "unix:/run/app.sock", weight = 256 }, "[::1]:3000"]
+servers = ["ws://App.internal:3000", { address = "10.0.0.1:80", weight = 256 }, "[::1]:3000"]
 max_sessions_per_server = 10
 max_handshakes_per_server = 2
 balance = "p2c"
@@ -105,6 +105,8 @@ tls = { ca = "ca.pem", server_name = "chat.internal" }
 [upstream.unused]
 servers = []
 tls = {}
+[upstream.beside]
+servers = ["unix:/run/app.sock"]
 [defaults]
 idle_timeout = "1h"
 keepalive_interval = "off"
@@ -140,7 +142,7 @@ format = "pretty"
     );
     assert_eq!(config.workers, 4);
     assert_eq!(config.listeners[0].address, Address::Unix(PathBuf::from("/run/tidegate.sock")));
-    assert_eq!(config.listeners[1].tls.as_ref().unwrap().key, PathBuf::from("key.pem"));
+    assert_eq!(config.listeners[1].tls.as_ref().unwrap().default.key, "key.pem".into());
     let route = &config.routes[0];
     assert_eq!(route.name, "chat");
     assert_eq!(route.host, Host::Below(".example.com".to_owned()));
@@ -164,20 +166,69 @@ format = "pretty"
     assert_eq!(route.spread, Duration::ZERO);
     let upstream = &config.upstreams["chat"];
     let addresses: Vec<String> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
-    assert_eq!(addresses, ["app.internal:3000", "unix:/run/app.sock", "[::1]:3000"]);
+    assert_eq!(addresses, ["app.internal:3000", "10.0.0.1:80", "[::1]:3000"]);
     assert_eq!(upstream.servers[1].weight, 256);
+    assert_eq!(config.upstreams["beside"].servers[0].address.to_string(), "unix:/run/app.sock");
     assert_eq!(upstream.balance, Balance::PowerOfTwo);
-    let tls = UpstreamTls { ca: Some(PathBuf::from("ca.pem")), server_name: Some("chat.internal".to_owned()) };
-    assert_eq!(upstream.tls, Some(tls));
+    let trust = |ca: Option<&str>, name: Option<&str>| UpstreamTls {
+        ca: ca.map(Into::into),
+        server_name: name.map(str::to_owned),
+        identity: None,
+        min_version: TlsVersion::V1_2,
+    };
+    assert_eq!(upstream.tls, Some(trust(Some("ca.pem"), Some("chat.internal"))));
     assert_eq!(upstream.capacity.spread, Duration::from_secs(9), "an upstream has [defaults]");
     assert_eq!(upstream.capacity.queue_timeout, Duration::ZERO);
     assert_eq!(upstream.capacity.mode, Mode::Observe);
-    assert_eq!(config.upstreams["unused"].tls, Some(UpstreamTls { ca: None, server_name: None }));
+    assert_eq!(config.upstreams["unused"].tls, Some(trust(None, None)));
     assert_eq!(config.drain.window, Duration::from_secs(60));
     assert_eq!(config.admin.address, None);
     assert_eq!(config.log.access, AccessLog::File(PathBuf::from("/var/log/tidegate.log")));
     assert_eq!(config.log.level, "warn,tidegate_proxy=debug");
     assert_eq!(config.log.json, Some(false));
+}
+
+#[test]
+fn tls_says_what_it_says() {
+    let config = config(&SMALLEST.replace(
+        "address = \"0.0.0.0:8080\"",
+        r#"
+address = "0.0.0.0:8443"
+[listen.tls]
+certificate = "a.pem"
+key = "a.key"
+sni = [{ certificate = "b.pem", key = "b.key" }, { certificate = "c.pem", key = "c.key", names = ["C.example", "*.d.example"] }]
+unknown_name = "refuse"
+client_ca = "ca.pem"
+client_crl = "crl.pem"
+client_auth = "optional"
+min_version = "1.3"
+[tls]
+max_handshakes = 7
+reload_interval = "off"
+"#,
+    ));
+    let tls = config.listeners[0].tls.as_ref().unwrap();
+    let pair = |name: &str| KeyPair {
+        certificate: format!("{name}.pem").as_str().into(),
+        key: format!("{name}.key").as_str().into(),
+    };
+    let expected = ListenTls {
+        default: pair("a"),
+        sni: vec![
+            NamedPair { pair: pair("b"), names: vec![] },
+            NamedPair {
+                pair: pair("c"),
+                names: vec![Host::Exact("c.example".into()), Host::Below(".d.example".into())],
+            },
+        ],
+        unknown_name: UnknownName::Refuse,
+        clients: Some(ClientAuth { ca: "ca.pem".into(), crl: Some("crl.pem".into()), required: false }),
+        min_version: TlsVersion::V1_3,
+    };
+    assert_eq!(*tls, expected);
+    let expected = Tls { handshake_timeout: Duration::from_secs(10), max_handshakes: 7, reload_interval: None };
+    assert_eq!(config.tls, expected);
 }
 
 #[test]
@@ -228,8 +279,8 @@ fn the_example_parses_with_and_without_its_comments() {
     assert_eq!(plain.routes[0].policy, full.routes[0].policy);
     assert_eq!(plain.routes[0].frames, full.routes[0].frames);
     assert_eq!(
-        (plain.workers, &plain.admin, &plain.log, plain.drain),
-        (full.workers, &full.admin, &full.log, full.drain)
+        (plain.workers, &plain.admin, &plain.log, plain.drain, plain.tls),
+        (full.workers, &full.admin, &full.log, full.drain, full.tls)
     );
 }
 

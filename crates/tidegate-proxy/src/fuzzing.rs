@@ -28,7 +28,7 @@ pub fn request(data: &[u8]) {
         return;
     }
     let Ok(upgrade) = request::upgrade(&request) else { return };
-    let client = head::Client { ip: "192.0.2.1", tls: false, host: &host };
+    let client = head::Client { ip: "192.0.2.1", tls: false, certificate: None, host: &host };
     let (head, _) = head::write(request.into_parts().0, &upgrade, &client);
 
     let mut fields = [httparse::EMPTY_HEADER; 96];

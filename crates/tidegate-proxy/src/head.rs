@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use crate::{request::Upgrade, upstream::strip_hop_by_hop};
 
+const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
+const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -17,6 +19,8 @@ pub(crate) struct Client<'a> {
     pub(crate) ip: &'a str,
     /// It came over TLS.
     pub(crate) tls: bool,
+    /// The certificate that it has shown, as RFC 9440 section 2.1 writes it.
+    pub(crate) certificate: Option<&'a HeaderValue>,
     /// What it called us.
     pub(crate) host: &'a str,
 }
@@ -32,7 +36,7 @@ pub(crate) fn end_to_end(mut headers: HeaderMap, client: &Client<'_>) -> (Header
     }
     // First what the client may have removed, then what is ours to say.
     strip_hop_by_hop(&mut headers);
-    let mut kept = HeaderMap::with_capacity(headers.len() + 3);
+    let mut kept = HeaderMap::with_capacity(headers.len() + 4);
     let proto = if client.tls { "https" } else { "http" };
     for (name, value) in [(FORWARDED_FOR, client.ip), (FORWARDED_PROTO, proto), (FORWARDED_HOST, client.host)] {
         // An address, a word, and a Host that was read from a header: each can be written into one.
@@ -40,12 +44,18 @@ pub(crate) fn end_to_end(mut headers: HeaderMap, client: &Client<'_>) -> (Header
             kept.insert(name, value);
         }
     }
+    if let Some(certificate) = client.certificate {
+        kept.insert(CLIENT_CERT, certificate.clone());
+    }
     for (name, value) in &headers {
         let text = name.as_str();
         if text.contains('_') {
             sanitized.push("underscore");
         } else if text == "forwarded" || text.starts_with("x-forwarded-") {
             sanitized.push("untrusted_forwarded");
+        } else if [CLIENT_CERT, CLIENT_CERT_CHAIN].contains(name) {
+            // RFC 9440 section 2.4: only ours is believed.
+            sanitized.push("untrusted_client_cert");
         } else {
             kept.append(name, value.clone());
         }
@@ -124,6 +134,8 @@ mod tests {
             .header("x_forwarded_for", "6.6.6.6")
             .header("x-forwarded-for", "6.6.6.6")
             .header("forwarded", "for=6.6.6.6")
+            .header("client-cert", ":Zm9yZ2Vk:")
+            .header("client-cert-chain", ":Zm9yZ2Vk:")
             .header("user-agent", "test")
             .header("cookie", "a=b")
             .body(())
@@ -133,17 +145,20 @@ mod tests {
             protocols: vec!["a".into(), "b".into()],
             deflate: Some("permessage-deflate".into()),
         };
-        let client = Client { ip: "192.0.2.1", tls: true, host: "example.com" };
+        let certificate = HeaderValue::from_static(":c2hvd24=:");
+        let client = Client { ip: "192.0.2.1", tls: true, certificate: Some(&certificate), host: "example.com" };
         let (head, mut sanitized) = write(request.into_parts().0, &upgrade, &client);
         sanitized.sort_unstable();
-        assert_eq!(sanitized, ["nominated", "underscore", "untrusted_forwarded", "untrusted_forwarded"]);
+        let forged = ["untrusted_client_cert", "untrusted_client_cert", "untrusted_forwarded", "untrusted_forwarded"];
+        assert_eq!(sanitized[..2], ["nominated", "underscore"]);
+        assert_eq!(sanitized[2..], forged);
         assert_eq!(
             String::from_utf8(head).unwrap(),
             "GET /ws?room=1 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\
              X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: example.com\r\n\
-             User-Agent: test\r\nCookie: a=b\r\n\r\n"
+             Client-Cert: :c2hvd24=:\r\nUser-Agent: test\r\nCookie: a=b\r\n\r\n"
         );
     }
 }

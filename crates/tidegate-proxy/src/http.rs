@@ -37,6 +37,10 @@ pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: Option<SocketAddr>,
+    /// It came over TLS.
+    pub(crate) tls: bool,
+    /// The certificate that it has shown, for its upstream.
+    pub(crate) certificate: Option<Rc<HeaderValue>>,
     /// Counts for its worker as long as any part of it lives.
     pub(crate) _load: Rc<Load>,
 }
@@ -44,6 +48,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn ip(&self) -> String {
         self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default()
+    }
+
+    /// What an upstream is told of it.
+    pub(crate) fn head<'a>(&'a self, ip: &'a str, host: &'a str) -> head::Client<'a> {
+        head::Client { ip, tls: self.tls, certificate: self.certificate.as_deref(), host }
     }
 }
 
@@ -223,7 +232,7 @@ fn redacted(uri: &http::Uri) -> String {
 }
 
 /// Finds this client an upstream, and answers.
-async fn open(opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -> Answered {
+async fn open(mut opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -> Answered {
     let facts = &opening.facts;
     let (route, shared) = (facts.route.clone(), facts.client.worker.shared.clone());
     let has_origin = parts.headers.contains_key(header::ORIGIN);
@@ -232,11 +241,13 @@ async fn open(opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -
         return refuse(opening, Refusal { reason: Reason::NoUpstream, retry_after: 1 }, by_status, &upgrade);
     };
     let ip = facts.client.ip();
-    let client = head::Client { ip: &ip, tls: facts.client.listener.tls.is_some(), host: &facts.host };
+    let client = facts.client.head(&ip, &facts.host);
     let (head, sanitized) = head::write(parts, &upgrade, &client);
     for kind in sanitized {
         shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
     }
+    // It has been told: a session does not keep it.
+    opening.facts.client.certificate = None;
     let found = tokio::select! {
         found = find(&opening.facts, &target, &head, &upgrade, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
@@ -294,9 +305,10 @@ async fn find(
             NoUpstream::Governor(Refusal { retry_after: refusal.retry_after.max(floor), ..refusal })
         })?;
         let address = slot.address().clone();
+        let tls = target.tls.load_full();
         let dial = Dial {
             address: &address,
-            tls: target.tls.as_ref(),
+            tls: tls.as_deref(),
             connect_timeout: route.connect_timeout,
             handshake_timeout: route.handshake_timeout,
         };

@@ -42,3 +42,4 @@ mod worker;
 pub use command::{Command, Outcome, Verb};
 use random::random;
 pub use server::{Drained, Server};
+pub use tls::check as check_files;

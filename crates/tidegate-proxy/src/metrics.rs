@@ -57,6 +57,8 @@ pub(crate) struct Metrics {
     pub(crate) protection_used: GaugeVec,
     pub(crate) protection_refused: GaugeVec,
     pub(crate) tls_handshakes: IntCounterVec,
+    pub(crate) tls_reloads: IntCounterVec,
+    pub(crate) tls_not_after: IntGaugeVec,
     pub(crate) accept_errors: IntCounterVec,
     pub(crate) admin_rejected: IntCounter,
     pub(crate) task_panics: IntCounter,
@@ -184,8 +186,22 @@ impl Metrics {
             ),
             tls_handshakes: make.counter(
                 "tls_handshakes_total",
-                "TLS handshakes of clients.",
-                &["listener", "result", "version"],
+                "TLS handshakes of clients, by how they ended. reason: full or resumed; or why it came to nothing: \
+                 handshake_timeout, max_handshakes (it waited for its turn so long), not_tls, incompatible (no common \
+                 version, cipher or protocol), unknown_name, no_client_certificate, client_certificate (it is not \
+                 valid), alert (the client refused), client_gone, other.",
+                &["listener", "result", "reason", "version"],
+            ),
+            tls_reloads: make.counter(
+                "tls_reloads_total",
+                "Changes of certificate, key and authority files that were taken up by themselves, or refused: then \
+                 what was loaded before stays.",
+                &["result"],
+            ),
+            tls_not_after: make.gauge(
+                "tls_certificate_not_after_timestamp_seconds",
+                "When the first certificate of a chain in force expires, by the chain's file.",
+                &["certificate"],
             ),
             accept_errors: make.counter("accept_errors_total", "Failures of accept.", &["kind"]),
             admin_rejected: make
@@ -301,6 +317,7 @@ impl Metrics {
         }
         for result in ["success", "failure"] {
             self.reloads.with_label_values(&[result]);
+            self.tls_reloads.with_label_values(&[result]);
         }
         for kind in ["emfile", "aborted", "other"] {
             self.accept_errors.with_label_values(&[kind]);

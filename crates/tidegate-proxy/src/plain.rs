@@ -101,7 +101,7 @@ impl Exchange {
         let (mut parts, body) = request.into_parts();
         let body = Upload::new(body);
         let ip = self.facts.client.ip();
-        let client = head::Client { ip: &ip, tls: self.facts.client.listener.tls.is_some(), host: &self.facts.host };
+        let client = self.facts.client.head(&ip, &self.facts.host);
         let metrics = &self.facts.client.worker.shared.metrics;
         let (mut headers, sanitized) = head::end_to_end(parts.headers, &client);
         for kind in sanitized {
@@ -143,9 +143,10 @@ async fn connection(target: &Target, route: &Route, address: Arc<ServerAddress>)
     if let Some(lease) = target.pool.take(&address) {
         return Ok(lease);
     }
+    let tls = target.tls.load_full();
     let dial = Dial {
         address: &address,
-        tls: target.tls.as_ref(),
+        tls: tls.as_deref(),
         connect_timeout: route.connect_timeout,
         handshake_timeout: route.handshake_timeout,
     };

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use tidegate_config::{Address, Change, Config, Listener as Listen};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
@@ -46,7 +46,7 @@ const SPREAD: f64 = 0.8;
 /// Lives on a current-thread runtime of its own (with a local task set), beside its workers' threads.
 pub struct Server {
     shared: Arc<Shared>,
-    listeners: Mutex<BTreeMap<Address, Bound>>,
+    listeners: Arc<Mutex<BTreeMap<Address, Bound>>>,
     /// `[admin] address`, then `[admin] socket`, as far as there are.
     admin: Mutex<Vec<BoundAdmin>>,
     commands: AsyncMutex<mpsc::Receiver<Command>>,
@@ -113,6 +113,8 @@ impl Server {
         for (listen, bound) in listen.iter().zip(bound) {
             server.listen(listen.address.clone(), bound);
         }
+        tls::publish(&server.shared, server.listener());
+        spawn_local(tls::watch(server.shared.clone(), server.listener()));
         Ok(server)
     }
 
@@ -171,27 +173,20 @@ impl Server {
         let certificates = config
             .listeners
             .iter()
-            .filter_map(|listen| listen.tls.as_ref().map(|tls| Ok((listen.address.clone(), tls::listener(tls)?))))
-            .collect::<io::Result<Vec<_>>>()?;
-        let rebound = change
-            .listeners_changed
-            .iter()
-            .filter(|listen| {
-                self.listeners().get(&listen.address).is_none_or(|b| b.listener.tls.is_none() || listen.tls.is_none())
+            .filter_map(|listen| Some((self.listener()(&listen.address)?, listen.tls.as_ref())))
+            .map(|(listener, tls)| {
+                let before = listener.tls.load();
+                let loaded = tls.map(|tls| tls::incoming(tls, before.as_deref())).transpose()?;
+                Ok((listener, loaded.map(Arc::new)))
             })
-            .cloned()
-            .collect::<Vec<_>>();
+            .collect::<io::Result<Vec<_>>>()?;
 
         // Nothing can fail from here on.
         self.shared.set_targets(&config, outgoing);
         let change = Arc::new(self.shared.live.swap(config));
         self.shared.metrics.begin(&self.shared.live.load().config);
-        for (address, certificate) in certificates {
-            if let Some(Bound { listener, .. }) = self.listeners().get(&address)
-                && let Some(tls) = &listener.tls
-            {
-                tls.store(certificate);
-            }
+        for (listener, certificates) in certificates {
+            listener.tls.store(certificates);
         }
         for address in &change.listeners_removed {
             if let Some(bound) = self.listeners().remove(address) {
@@ -201,9 +196,7 @@ impl Server {
         for (listen, bound) in change.listeners_added.iter().zip(added) {
             self.listen(listen.address.clone(), bound);
         }
-        for listen in rebound {
-            tracing::warn!(address = %listen.address, "turning TLS on or off needs a restart");
-        }
+        tls::publish(&self.shared, self.listener());
         for worker in self.shared.workers() {
             worker.send(Message::Reload(change.clone()));
         }
@@ -317,7 +310,7 @@ impl Server {
             let _ = thread.join();
         }
         self.shared.access.close();
-        let listeners = self.listeners.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let admin = self.admin.into_inner().unwrap_or_else(PoisonError::into_inner);
         for address in listeners.keys().chain(admin.iter().map(|bound| &bound.address)) {
             if let Address::Unix(path) = address {
@@ -360,6 +353,15 @@ impl Server {
         Ok(())
     }
 
+    /// How a listener is found.
+    fn listener(&self) -> impl Fn(&Address) -> Option<Arc<Listener>> + use<> {
+        let listeners = self.listeners.clone();
+        move |address| {
+            let listeners = listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.get(address).map(|bound| bound.listener.clone())
+        }
+    }
+
     fn listeners(&self) -> MutexGuard<'_, BTreeMap<Address, Bound>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -377,7 +379,8 @@ impl Bound {
 }
 
 fn bind(listen: &Listen, inherited: &mut Inherited) -> io::Result<(Listening, Bound)> {
-    let tls = listen.tls.as_ref().map(tls::listener).transpose()?.map(ArcSwap::new);
+    let tls = listen.tls.as_ref().map(|tls| tls::incoming(tls, None)).transpose()?;
+    let tls = ArcSwapOption::new(tls.map(Arc::new));
     let listening = inherited.listen(&listen.address, Access::Umask)?;
     let (address, socket) = (listening.address.clone(), listening.try_clone()?);
     let listener = Arc::new(Listener { name: address.to_string(), tls, removed: watch::Sender::new(false) });

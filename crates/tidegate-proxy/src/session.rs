@@ -273,7 +273,7 @@ impl Client {
             client_ip: self.ip(),
             host,
             path,
-            tls: self.listener.tls.is_some(),
+            tls: self.tls,
             status,
             verdict: "refused",
             cause,

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use tidegate_config::{Config, Live, Upstream};
 use tidegate_governor::{Cap, Snapshot};
 use tokio::sync::watch;
@@ -40,7 +41,8 @@ pub(crate) struct Shared {
 /// A configured upstream as it runs.
 pub(crate) struct Target {
     pub(crate) capacity: Arc<Capacity>,
-    pub(crate) tls: Option<tls::Outgoing>,
+    /// As last loaded; empty: it speaks no TLS.
+    pub(crate) tls: ArcSwapOption<tls::Outgoing>,
     pub(crate) pool: Arc<Pool>,
 }
 
@@ -113,7 +115,7 @@ impl Shared {
     /// # Errors
     /// A file of it is no good.
     pub(crate) fn prepare(config: &Config) -> io::Result<BTreeMap<String, Option<tls::Outgoing>>> {
-        let prepared = |upstream: &Arc<Upstream>| upstream.tls.as_ref().map(tls::upstream).transpose();
+        let prepared = |upstream: &Arc<Upstream>| upstream.tls.as_ref().map(tls::outgoing).transpose();
         config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), prepared(upstream)?))).collect()
     }
 
@@ -130,7 +132,7 @@ impl Shared {
                 }
                 None => Capacity::start(upstream, &config.routes),
             };
-            let tls = tls.remove(name).flatten();
+            let tls = ArcSwapOption::new(tls.remove(name).flatten().map(Arc::new));
             targets.insert(name.clone(), Arc::new(Target { capacity, tls, pool: Arc::default() }));
         }
     }

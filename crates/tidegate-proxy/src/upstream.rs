@@ -3,12 +3,11 @@
 //! One connection a handshake, never pooled, and no byte of the client's behind the request head goes upstream
 //! before a 101 whose every claim was checked.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use base64::Engine as _;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use rustls::pki_types::ServerName;
 use sha1::{Digest, Sha1};
 use tidegate_config::ServerAddress;
 use tidegate_governor::Outcome;
@@ -18,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{request, request::Upgrade, stream::Stream};
+use crate::{request, request::Upgrade, stream::Stream, tls};
 
 /// The longest head an upstream may answer with, in bytes. As nginx and hyper have it.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
@@ -138,7 +137,7 @@ impl Answer {
 /// How an endpoint is reached.
 pub(crate) struct Dial<'a> {
     pub(crate) address: &'a ServerAddress,
-    pub(crate) tls: Option<&'a (Arc<rustls::ClientConfig>, Option<ServerName<'static>>)>,
+    pub(crate) tls: Option<&'a tls::Outgoing>,
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
 }
@@ -179,12 +178,8 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
         }
     };
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
-    let Some((config, name)) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
-    let name = match name {
-        Some(name) => name.clone(),
-        None => ServerName::try_from(host.to_owned()).map_err(|error| Failure::Tls(io::Error::other(error)))?,
-    };
-    let tls = tokio_rustls::TlsConnector::from(config.clone()).connect(name, tcp).await.map_err(Failure::Tls)?;
+    let Some(tls) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
+    let tls = tls.connect(host, tcp).await.map_err(Failure::Tls)?;
     Ok(Stream::Upstream(Box::new(tls)))
 }
 

@@ -13,18 +13,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustls::ServerConfig;
 use tidegate_config::{Change, Fate};
 use tidegate_session::{End, Order};
 use tokio::{
-    net::TcpStream,
     runtime::{Builder, LocalOptions},
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot, watch,
     },
     task::spawn_local,
-    time::timeout,
 };
 
 use crate::{
@@ -35,9 +32,10 @@ use crate::{
     registry::Registry,
     shared::Shared,
     stream::Stream,
+    tls::{self, Handshakes},
 };
 
-/// How long a client may take for its TLS handshake, and then for its request head. As HAProxy's examples have it.
+/// How long a client may take for its request head. As HAProxy's examples have it.
 pub(crate) const CLIENT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sessions that are served between two looks at the sockets, and sockets that one look brings. tokio's own 61 and
@@ -74,8 +72,8 @@ pub(crate) enum Message {
 pub(crate) struct Listener {
     /// Its address: the metric label.
     pub(crate) name: String,
-    /// Its certificate, as last loaded.
-    pub(crate) tls: Option<arc_swap::ArcSwap<ServerConfig>>,
+    /// Its certificates, as last loaded; empty: it speaks no TLS.
+    pub(crate) tls: arc_swap::ArcSwapOption<tls::Incoming>,
     /// Turns true when it is no longer configured.
     pub(crate) removed: watch::Sender<bool>,
 }
@@ -140,6 +138,7 @@ pub(crate) struct Worker {
     pub(crate) sessions: Arc<AtomicUsize>,
     pub(crate) openings: Arc<AtomicUsize>,
     load: Arc<AtomicUsize>,
+    handshakes: Handshakes,
     counters: RefCell<HashMap<String, Arc<RouteCounters>>>,
     ticking: Cell<bool>,
 }
@@ -182,6 +181,7 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> io::Result<(Vec<Handl
                 sessions,
                 openings,
                 load,
+                handshakes: Handshakes::new(),
                 counters: RefCell::default(),
                 ticking: Cell::new(false),
             });
@@ -265,24 +265,20 @@ impl Worker {
     async fn serve(self: Rc<Self>, connection: Connection) {
         let Connection { accepted, listener, load } = connection;
         let peer = accepted.peer;
-        let stream = match (Stream::from_accepted(accepted), &listener.tls) {
-            (Ok(Stream::Tcp(tcp)), Some(tls)) => self.tls(tcp, tls.load_full(), &listener).await,
-            (stream, _) => stream.ok(),
+        let Ok(stream) = Stream::from_accepted(accepted) else { return };
+        let tls = listener.tls.load_full();
+        let (stream, certificate) = match (stream, &tls) {
+            (Stream::Tcp(tcp), Some(tls)) => {
+                let settings = self.shared.live.load().config.tls;
+                let done = self.handshakes.next(tcp, tls, settings, &listener.name, &self.shared.metrics).await;
+                let Some(secured) = done else { return };
+                (Stream::Client(Box::new(secured.stream)), secured.certificate.map(Rc::new))
+            }
+            (stream, _) => (stream, None),
         };
-        if let Some(stream) = stream {
-            http::serve(http::Client { worker: self, listener, peer, _load: Rc::new(load) }, stream).await;
-        }
-    }
-
-    async fn tls(&self, tcp: TcpStream, config: Arc<ServerConfig>, listener: &Listener) -> Option<Stream> {
-        let done = timeout(CLIENT_HANDSHAKE_TIMEOUT, tokio_rustls::TlsAcceptor::from(config).accept(tcp)).await;
-        let (result, version) = match &done {
-            Err(_) => ("timeout", ""),
-            Ok(Err(_)) => ("failed", ""),
-            Ok(Ok(tls)) => ("ok", tls.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or_default()),
-        };
-        self.shared.metrics.tls_handshakes.with_label_values(&[&listener.name, result, version]).inc();
-        Some(Stream::Client(Box::new(done.ok()?.ok()?)))
+        let tls = tls.is_some();
+        http::serve(http::Client { worker: self, listener, peer, tls, certificate, _load: Rc::new(load) }, stream)
+            .await;
     }
 
     /// This worker's counters of a route.

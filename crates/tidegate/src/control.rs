@@ -19,7 +19,8 @@ use crate::{cli, run, source::Source};
 /// Asks, and says what came of it.
 pub(crate) fn ask(from: &cli::From, verb: Verb) -> ExitCode {
     let Some(source) = Source::find(from.config.as_deref()) else { return run::no_config() };
-    let socket = match source.load() {
+    // A file that is wrong is the process's to find: it says so, and who asks may not even read it.
+    let socket = match source.parse() {
         Ok(config) => config.admin.socket,
         Err(errors) => return run::bad_config(&errors),
     };

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     handover::{self, Handed},
-    service,
+    run, service,
     source::Source,
 };
 
@@ -114,7 +114,10 @@ async fn tick(watchdog: &mut Option<Interval>) -> Duration {
 fn reload(source: &Source, server: &Server) -> Outcome {
     service::reloading();
     let outcome = match source.load() {
-        Ok(config) => take(server, config),
+        Ok((config, warnings)) => {
+            run::warn(warnings.as_deref());
+            take(server, config).map(|said| [Some(said), warnings].into_iter().flatten().collect::<Vec<_>>().join("\n"))
+        }
         Err(errors) => {
             server.reload_failed();
             tracing::error!("reload refused, nothing has changed:\n{errors}");

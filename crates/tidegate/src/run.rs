@@ -25,7 +25,10 @@ pub(crate) fn run(from: &cli::From, handed: Handed) -> ExitCode {
 pub(crate) fn check(from: &cli::From) -> ExitCode {
     let Some(source) = Source::find(from.config.as_deref()) else { return no_config() };
     match source.load() {
-        Ok(config) => {
+        Ok((config, warnings)) => {
+            if let Some(warnings) = warnings {
+                eprintln!("{warnings}");
+            }
             println!(
                 "ok: listeners {}, routes {}, upstreams {}",
                 config.listeners.len(),
@@ -99,11 +102,12 @@ pub(crate) fn bad_config(errors: &str) -> ExitCode {
 }
 
 fn serve(source: &Source, handed: Handed) -> ExitCode {
-    let config = match source.load() {
-        Ok(config) => config,
+    let (config, warnings) = match source.load() {
+        Ok(loaded) => loaded,
         Err(errors) => return bad_config(&errors),
     };
     logging::start(&config.log);
+    warn(warnings.as_deref());
     if let Source::File(path) = source {
         tracing::info!(path = %path.display(), "configuration loaded");
     }
@@ -116,6 +120,13 @@ fn serve(source: &Source, handed: Handed) -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Logs what a configuration that is used could be blamed for.
+pub(crate) fn warn(warnings: Option<&str>) {
+    if let Some(warnings) = warnings {
+        tracing::warn!("the configuration is used, but:\n{warnings}");
     }
 }
 

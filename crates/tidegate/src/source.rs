@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tidegate_config::{Config, MAX_FILE_SIZE};
+use tidegate_config::{Config, Errors, MAX_FILE_SIZE};
 
 /// A configuration's origin.
 #[derive(Clone, Debug)]
@@ -33,17 +33,42 @@ impl Source {
         places.into_iter().flatten().find(|path| path.is_file()).map(Self::File)
     }
 
+    /// What it says; the files that it names are not looked at.
+    ///
     /// # Errors
     /// All that is wrong with it, as text for a person.
-    pub(crate) fn load(&self) -> Result<Config, String> {
-        let (name, text) = match self {
-            Self::Text(text) => ("command line".to_owned(), text.clone()),
-            Self::File(path) => {
-                (path.display().to_string(), read(path).map_err(|e| format!("{}: {e}", path.display()))?)
-            }
-        };
-        tidegate_config::parse(&name, &text).map_err(|errors| errors.render(colors()))
+    pub(crate) fn parse(&self) -> Result<Config, String> {
+        self.read().and_then(|(name, text)| parse(&name, &text))
     }
+
+    /// What it says, when the files that it names are good, too; and warnings as text for a person, or nothing.
+    ///
+    /// # Errors
+    /// All that is wrong with it, as text for a person.
+    pub(crate) fn load(&self) -> Result<(Config, Option<String>), String> {
+        let (name, text) = self.read()?;
+        let config = parse(&name, &text)?;
+        match Errors::of_files(&name, &text, tidegate_proxy::check_files(&config)) {
+            None => Ok((config, None)),
+            Some(warnings) if warnings.are_warnings() => Ok((config, Some(warnings.render(colors())))),
+            Some(errors) => Err(errors.render(colors())),
+        }
+    }
+
+    /// Its name and its text.
+    fn read(&self) -> Result<(String, String), String> {
+        match self {
+            Self::Text(text) => Ok(("command line".to_owned(), text.clone())),
+            Self::File(path) => {
+                let text = read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                Ok((path.display().to_string(), text))
+            }
+        }
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Config, String> {
+    tidegate_config::parse(name, text).map_err(|errors| errors.render(colors()))
 }
 
 fn read(path: &Path) -> io::Result<String> {

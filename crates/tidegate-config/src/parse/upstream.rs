@@ -8,10 +8,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::settings::Settings;
+use super::{settings::Settings, tls};
 use crate::{
     addresses, choices,
-    config::{Server, Upstream, UpstreamTls},
+    config::{Server, ServerAddress, Upstream},
     convert,
     errors::{Complaint, Problems},
     names,
@@ -56,9 +56,18 @@ fn upstream(
 ) -> Upstream {
     let mut reader = Reader::of(table, &sections::UPSTREAM, problems);
     reader.report_missing();
+    let servers = servers(&mut reader);
+    let table = reader.table("tls");
+    let tls = table.as_ref().map(|table| tls::upstream(table, reader.problems));
+    if let Some(table) = table
+        && let Some(unix) = servers.iter().find(|server| matches!(server.get_ref().address, ServerAddress::Unix(_)))
+    {
+        let complaint = Complaint::new("no TLS to a unix socket").context(table.span(), "TLS to all servers");
+        reader.problems.at(unix.span(), complaint.help("give it an upstream of its own, without `tls`"));
+    }
     Upstream {
         name: name.to_owned(),
-        servers: servers(&mut reader),
+        servers: servers.into_iter().map(Spanned::into_inner).collect(),
         balance: reader.choice("balance", choices::BALANCE),
         capacity: Capacity {
             max_sessions: reader.optional_count("max_sessions"),
@@ -70,11 +79,12 @@ fn upstream(
             spread: settings.spread,
             mode,
         },
-        tls: reader.table("tls").map(|table| tls(&table, reader.problems)),
+        tls,
     }
 }
 
-fn servers(reader: &mut Reader<'_, '_>) -> Vec<Server> {
+/// Each with the place of its address.
+fn servers(reader: &mut Reader<'_, '_>) -> Vec<Spanned<Server>> {
     let mut servers: Vec<Spanned<Server>> = Vec::new();
     for element in reader.list("servers") {
         let Some(server) = server(element, reader.problems) else { continue };
@@ -88,7 +98,7 @@ fn servers(reader: &mut Reader<'_, '_>) -> Vec<Server> {
             ),
         }
     }
-    servers.into_iter().map(Spanned::into_inner).collect()
+    servers
 }
 
 /// With the place of its address.
@@ -114,13 +124,5 @@ fn server(element: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Spa
                 .at(element.span(), complaint.help(r#"write "host:port" or { address = "host:port", weight = 2 }"#));
             None
         }
-    }
-}
-
-fn tls(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> UpstreamTls {
-    let mut reader = Reader::of(table, &sections::UPSTREAM_TLS, problems);
-    UpstreamTls {
-        ca: reader.text("ca", addresses::file).map(Spanned::into_inner),
-        server_name: reader.text("server_name", names::domain).map(Spanned::into_inner),
     }
 }

@@ -28,29 +28,8 @@ pub(crate) static LISTEN: Section = Section {
             name: "tls",
             kind: Table,
             presence: Unset("plain TCP"),
-            doc: "Speak TLS with this certificate.",
+            doc: "Speak TLS with this certificate. Not on a unix socket.",
             reason: "Only the operator has the key.",
-        },
-    ],
-};
-
-pub(crate) static LISTEN_TLS: Section = Section {
-    title: "[[listen]] tls",
-    doc: "`tls = { certificate = \"cert.pem\", key = \"key.pem\" }`.",
-    keys: &[
-        Key {
-            name: "certificate",
-            kind: Text("the path of a PEM file"),
-            presence: Required,
-            doc: "The certificate chain, leaf first, in PEM.",
-            reason: "Only the operator has one.",
-        },
-        Key {
-            name: "key",
-            kind: Text("the path of a PEM file"),
-            presence: Required,
-            doc: "Its private key, in PEM.",
-            reason: "Only the operator has it.",
         },
     ],
 };
@@ -176,27 +155,6 @@ pub(crate) static SERVER: Section = Section {
             presence: Default("1"),
             doc: "Its share of new sessions.",
             reason: "Equal servers are the common case.",
-        },
-    ],
-};
-
-pub(crate) static UPSTREAM_TLS: Section = Section {
-    title: "[upstream.NAME] tls",
-    doc: "`tls = { ca = \"ca.pem\", server_name = \"chat.internal\" }`.",
-    keys: &[
-        Key {
-            name: "ca",
-            kind: Text("the path of a PEM file"),
-            presence: Unset("the system's roots"),
-            doc: "Trust these roots (PEM) and no others.",
-            reason: "The system's roots are the ones that the operator already keeps up to date.",
-        },
-        Key {
-            name: "server_name",
-            kind: Text("a host name"),
-            presence: Unset("the server's host"),
-            doc: "The name to verify and to send as SNI.",
-            reason: "A certificate carries the name that it is reached by.",
         },
     ],
 };
