@@ -24,6 +24,11 @@ impl Record {
         self.0[field].as_str().unwrap_or_default()
     }
 
+    /// A flag of the line; false if it has none.
+    pub fn flag(&self, field: &str) -> bool {
+        self.0[field].as_bool().unwrap_or_default()
+    }
+
     /// A number field.
     ///
     /// # Panics

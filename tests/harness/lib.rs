@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod clock;
 pub mod http;
 pub mod metrics;
+pub mod openssl;
 pub mod ports;
 pub mod prometheus;
 pub mod raw;

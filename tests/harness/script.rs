@@ -134,7 +134,8 @@ impl Runtime {
         Script::spawn(Command::new(&self.program).arg(program))
     }
 
-    /// Starts the echo server. Keys: `deflate` (default false), `protocols` (those it speaks, in its order).
+    /// Starts the echo server. Keys: `deflate` (default false), `protocols` (those it speaks, in its order); Node
+    /// only: `tls` (`cert`, `key`, and as `ca` the authority of which clients must have a certificate; files).
     ///
     /// # Panics
     /// When it does not begin to listen.
@@ -142,7 +143,7 @@ impl Runtime {
         Backend::new(self.script("server", options)).await
     }
 
-    /// Starts the client. Keys: `url`, `protocols`, `deflate`, `ca` (file), `library` (`"undici"`; Node only),
+    /// Starts the client. Keys: `url`, `protocols`, `deflate`, `ca`, `cert`, `key` (files), `library` (`"undici"`; Node only),
     /// `messages` (sent one by one, each echo awaited and compared: `{text}`, `{fragments}`, or `{kind, size}`), then
     /// one of `close` (`[]`, `[code]` or `[code, reason]`), `say` (a last message, no echo awaited), `terminate`, or
     /// nothing: wait for the other side's Close.

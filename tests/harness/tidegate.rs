@@ -46,10 +46,13 @@ impl Setup {
     }
 
     /// The listener speaks TLS.
-    pub fn tls(mut self, certificate: &Certificate) -> Self {
-        let (certificate, key) = (certificate.certificate_file(), certificate.key_file());
-        self.listener =
-            format!("tls = {{ certificate = \"{}\", key = \"{}\" }}\n", certificate.display(), key.display());
+    pub fn tls(self, certificate: &Certificate) -> Self {
+        self.listener(format!("tls = {{ {} }}", certificate.keys()))
+    }
+
+    /// More keys of the listener.
+    pub fn listener(mut self, keys: impl Into<String>) -> Self {
+        self.listener = keys.into();
         self
     }
 
@@ -122,6 +125,11 @@ impl Tidegate {
     /// The URL of a path on it.
     pub fn url(&self, path: &str) -> String {
         format!("ws://{}{path}", self.listen)
+    }
+
+    /// Changes the keys of its listener, for the next reload.
+    pub fn set_listener(&mut self, keys: impl Into<String>) {
+        self.listener = keys.into();
     }
 
     /// Gives it another configuration and waits until it has made up its mind.

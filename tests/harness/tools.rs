@@ -20,6 +20,8 @@ pub enum Tool {
     Python,
     /// Chromium or Chrome.
     Chromium,
+    /// The `openssl` command.
+    Openssl,
     /// The Prometheus server.
     Prometheus,
     /// Prometheus' checker of metrics pages.
@@ -30,8 +32,15 @@ pub enum Tool {
 
 impl Tool {
     /// Everything there is to bring.
-    pub const ALL: [Self; 6] =
-        [Self::Node, Self::Python, Self::Chromium, Self::Prometheus, Self::Promtool, Self::SocketActivate];
+    pub const ALL: [Self; 7] = [
+        Self::Node,
+        Self::Python,
+        Self::Chromium,
+        Self::Openssl,
+        Self::Prometheus,
+        Self::Promtool,
+        Self::SocketActivate,
+    ];
 
     /// Brings it; gives the program to run.
     ///
@@ -50,6 +59,7 @@ impl Tool {
                 Some(found) => Ok(found),
                 None => find_or_install("chromium", "chromium"),
             },
+            Self::Openssl => find_or_install("openssl", "openssl"),
             Self::Prometheus => bring_from_package(&tools, "prometheus", "prometheus"),
             Self::Promtool => bring_from_package(&tools, "prometheus", "promtool"),
             Self::SocketActivate => find_or_install("systemd-socket-activate", "systemd"),

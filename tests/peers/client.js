@@ -25,6 +25,8 @@ function open() {
   return new (require('ws'))(options.url, protocols, {
     perMessageDeflate: options.deflate ? { threshold: 0 } : false,
     ca: options.ca && fs.readFileSync(options.ca),
+    cert: options.cert && fs.readFileSync(options.cert),
+    key: options.key && fs.readFileSync(options.key),
     maxPayload: 512 * 1024 * 1024,
   });
 }

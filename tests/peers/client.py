@@ -15,11 +15,19 @@ def report(event, **fields):
     print(json.dumps({"event": event, **fields}), flush=True)
 
 
+def tls():
+    if "ca" not in options:
+        return None
+    context = ssl.create_default_context(cafile=options["ca"])
+    if "cert" in options:
+        context.load_cert_chain(options["cert"], options["key"])
+    return context
+
+
 async def main():
-    ca = options.get("ca")
     async with connect(
         options["url"],
-        ssl=ssl.create_default_context(cafile=ca) if ca else None,
+        ssl=tls(),
         subprotocols=options.get("protocols"),
         compression="deflate" if options.get("deflate") else None,
         max_size=512 * 1024 * 1024,

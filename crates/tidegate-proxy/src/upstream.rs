@@ -214,6 +214,10 @@ async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Bytes), Failur
             Ok(0) if buffer.is_empty() => return Err(Failure::Closed),
             Ok(0) => return Err(Failure::Invalid("head cut off")),
             Ok(_) => {}
+            // In TLS 1.3 a server that does not like our certificate says so after the handshake.
+            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+                return Err(Failure::Tls(error));
+            }
             Err(_) => return Err(Failure::Closed),
         }
     }
