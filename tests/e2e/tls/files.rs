@@ -151,7 +151,8 @@ async fn what_is_wrong_is_not_taken_and_what_is_right_again_is() {
     let gate = Setup::new(config(&echo)).tls(&used).start().await;
     let before = serial(&openssl, &gate).await;
 
-    let wrong: [(&str, fn(&Certificate, &Certificate)); 4] = [
+    type Spoil = fn(&Certificate, &Certificate);
+    let wrong: [(&str, Spoil); 4] = [
         ("not the key", |used, next| _ = fs::copy(next.certificate_file(), used.certificate_file()).expect("a copy")),
         ("cut off", |used, next| {
             let text = fs::read(next.certificate_file()).expect("a certificate");
