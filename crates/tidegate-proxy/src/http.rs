@@ -95,6 +95,8 @@ pub(crate) async fn serve(client: Client, stream: Stream) {
     // hyper has answered these itself; other errors are clients that went away.
     let (reason, status) = match () {
         () if error.is_parse_too_large() => ("headers_too_large", "431"),
+        // HTTP/2 by prior knowledge. An answer in HTTP/1 would be noise to its sender: hyper gives none.
+        () if error.is_parse_version_h2() => ("http2_preface", "none"),
         () if error.is_parse() => ("malformed", "400"),
         // Between two requests a connection may idle: hyper ends that in the same way.
         () if error.is_timeout() && fresh.get() => ("header_timeout", "none"),

@@ -269,12 +269,10 @@ impl Metrics {
 
     /// A side broke a rule, or reached a limit.
     pub(crate) fn violation(&self, by: Side, what: Violation) {
-        match what {
-            Violation::MessageTooBig { .. }
-            | Violation::TooManyFragments { .. }
-            | Violation::ControlFlood
-            | Violation::FrameFlood => self.limit_hits.with_label_values(&[what.word(), "close"]).inc(),
-            _ => self.protocol_errors.with_label_values(&[by.word(), what.word()]).inc(),
+        if what.is_limit() {
+            self.limit_hits.with_label_values(&[what.word(), "close"]).inc();
+        } else {
+            self.protocol_errors.with_label_values(&[by.word(), what.word()]).inc();
         }
     }
 

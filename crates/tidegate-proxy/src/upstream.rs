@@ -201,9 +201,10 @@ async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Bytes), Failur
             }
             // RFC 9112 section 6.3: these have none, whatever their fields say; and 2xx to an upgrade is no answer.
             let bodiless = status.is_success() || status == StatusCode::NOT_MODIFIED;
+            let length = content_length(&headers)?;
             let body = match bodiless {
                 true => Bytes::new(),
-                false => timeout(BODY_TIMEOUT, read_body(stream, &headers, buffer)).await.unwrap_or_default(),
+                false => timeout(BODY_TIMEOUT, read_body(stream, &headers, length, buffer)).await.unwrap_or_default(),
             };
             return Ok((Answer { status, headers, body }, Bytes::new()));
         }
@@ -234,6 +235,10 @@ fn parse_head(buffer: &mut BytesMut) -> Result<Option<(StatusCode, HeaderMap)>, 
         Err(_) => return Err(Failure::Invalid("not HTTP")),
     };
     let status = StatusCode::from_u16(response.code.unwrap_or_default()).map_err(|_| Failure::Invalid("no status"))?;
+    // HTTP/1.0 knows no upgrade (RFC 9110 section 7.8): whoever says this did not read what it was asked.
+    if status == StatusCode::SWITCHING_PROTOCOLS && response.version == Some(0) {
+        return Err(Failure::Invalid("101 in HTTP/1.0"));
+    }
     let mut headers = HeaderMap::with_capacity(response.headers.len());
     for field in response.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Failure::Invalid("bad header name"))?;
@@ -244,10 +249,31 @@ fn parse_head(buffer: &mut BytesMut) -> Result<Option<(StatusCode, HeaderMap)>, 
     Ok(Some((status, headers)))
 }
 
+/// The length that an answer claims. Two that differ, and one that is no number, are errors that nothing recovers from
+/// (RFC 9112 section 6.3): where such a body ends is a matter of opinion.
+fn content_length(headers: &HeaderMap) -> Result<Option<usize>, Failure> {
+    let mut length = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        for part in value.as_bytes().split(|&byte| byte == b',') {
+            let digits = part.trim_ascii();
+            let claimed = digits
+                .iter()
+                .all(u8::is_ascii_digit)
+                .then_some(digits)
+                .and_then(|digits| str::from_utf8(digits).ok()?.parse::<usize>().ok());
+            match (claimed, length) {
+                (Some(claimed), None) => length = Some(claimed),
+                (Some(claimed), Some(earlier)) if claimed == earlier => {}
+                _ => return Err(Failure::Invalid("no single Content-Length")),
+            }
+        }
+    }
+    Ok(length)
+}
+
 /// The body of a refusal as far as it can be had: none at all rather than a part (RFC 9112 section 6).
-async fn read_body(stream: &mut Stream, headers: &HeaderMap, mut body: BytesMut) -> Bytes {
+async fn read_body(stream: &mut Stream, headers: &HeaderMap, length: Option<usize>, mut body: BytesMut) -> Bytes {
     let chunked = request::has_token(headers, header::TRANSFER_ENCODING, "chunked");
-    let length = headers.get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
     loop {
         if chunked {
             match unchunk(&body) {
@@ -298,6 +324,7 @@ fn unchunk(mut data: &[u8]) -> Result<Option<Bytes>, ()> {
 /// What becomes of these bytes as an answer, for the fuzz target.
 pub(crate) fn judge(data: &mut BytesMut, upgrade: &Upgrade) {
     while let Ok(Some((status, headers))) = parse_head(data) {
+        let _ = content_length(&headers);
         let _ = unchunk(data);
         let chose = headers.get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
         let valid = validate(Answer { status, headers, body: Bytes::new() }, upgrade);
@@ -437,6 +464,39 @@ mod tests {
         check(&[("Sec-WebSocket-Accept", "AAAA")], Err("wrong Sec-WebSocket-Accept"));
         check(&[("Upgrade", "")], Err("101 to something else"));
         check(&[("Connection", "")], Err("101 to something else"));
+    }
+
+    fn parsed(head: &str) -> Result<Option<(StatusCode, HeaderMap)>, &'static str> {
+        parse_head(&mut BytesMut::from(head)).map_err(|failure| match failure {
+            Failure::Invalid(why) => why,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn http_1_0_upgrades_nothing() {
+        assert_eq!(parsed("HTTP/1.0 101 Switching\r\nUpgrade: websocket\r\n\r\n"), Err("101 in HTTP/1.0"));
+        assert!(parsed("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n").unwrap().is_some());
+        assert!(parsed("HTTP/1.0 403 No\r\n\r\n").unwrap().is_some());
+    }
+
+    #[test]
+    fn an_answer_has_one_length_or_none() {
+        for (fields, expected) in [
+            ("", Ok(None)),
+            ("Content-Length: 5\r\n", Ok(Some(5))),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", Ok(Some(5))),
+            ("Content-Length: 5, 5\r\n", Ok(Some(5))),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", Err(())),
+            ("Content-Length: 5, 6\r\n", Err(())),
+            ("Content-Length: +5\r\n", Err(())),
+            ("Content-Length: 5x\r\n", Err(())),
+            ("Content-Length:\r\n", Err(())),
+            ("Content-Length: 99999999999999999999999\r\n", Err(())),
+        ] {
+            let (_, headers) = parsed(&format!("HTTP/1.1 403 No\r\n{fields}\r\n")).unwrap().unwrap();
+            assert_eq!(content_length(&headers).map_err(drop), expected, "{fields}");
+        }
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub const ROWS: &[Row] = &[
         "malformed request, several Hosts or none, a bad key",
         Answered("400", UNTOUCHED, "malformed, host, key, duplicate_header, bad_token, path"),
     ),
+    row(
+        "P2a",
+        "HTTP/2 without TLS (its preface on a cleartext listener)",
+        Answered("end of TCP", UNTOUCHED, "http2_preface"),
+    ),
     row("P3", "request head over 16 KiB or 100 fields", Answered("431", UNTOUCHED, "headers_too_large")),
     row("P4", "request head not complete in 10 s", Answered("end of TCP", UNTOUCHED, "header_timeout")),
     row(
@@ -120,7 +125,7 @@ pub const ROWS: &[Row] = &[
     row("U11", "2xx to an upgrade", Answered("502", "let go of", "upstream_handshake")),
     row(
         "U12",
-        "101 with a wrong or no `Sec-WebSocket-Accept`, or no `Upgrade`",
+        "101 with a wrong or no `Sec-WebSocket-Accept`, no `Upgrade`, or in HTTP/1.0",
         Answered("502", "let go of", "upstream_handshake"),
     ),
     row(
@@ -132,6 +137,11 @@ pub const ROWS: &[Row] = &[
     row("U15", "103 and other interim answers", GoesOn("dropped; the wait goes on", "-")),
     row("U16", "101, but the client has left meanwhile", Ends(End::ClientGone)),
     row("U17", "101 and a Close behind it", closed(Upstream)),
+    row(
+        "U18",
+        "an answer with two lengths that differ, or one that is no number",
+        Answered("502", "let go of", "upstream_handshake"),
+    ),
     row("S1", "the client closes: 1000", closed(Client)),
     row("S2", "the client closes: 1001", closed(Client)),
     row("S3", "the client closes: empty", closed(Client)),
@@ -181,23 +191,38 @@ pub const ROWS: &[Row] = &[
         breach(Upstream, Violation::MessageTooBig { limit: 64 << 20 }),
     ),
     row("S33", "text that is not UTF-8", breach(Client, Violation::Utf8)),
+    row(
+        "S34",
+        "a message that inflates beyond measure",
+        GoesOn("not inflated here: `max_message_size` is of bytes on the wire, and the endpoints' limits hold", "-"),
+    ),
+    row("S35", "text on a route for binary, or the reverse", GoesOn("a route takes both: it passes", "-")),
     row("S36", "more frames a second than `frame_rate`", breach(Client, Violation::FrameFlood)),
     row("S37", "more control frames a second than `control_rate`", breach(Client, Violation::ControlFlood)),
     row("S39", "no frame of an endpoint for `idle_timeout`", Ends(End::Idle)),
     row("S40", "`max_lifetime` is over", Ends(End::MaxAge)),
     row("S41", "the client takes nothing for `write_timeout`", Ends(End::Stalled { side: Client })),
     row("S42", "the upstream takes nothing for `write_timeout`", Ends(End::Stalled { side: Upstream })),
+    row(
+        "S43",
+        "memory runs short",
+        GoesOn(
+            "no session ends for it: each borrows at most a buffer a direction, and `max_sessions` bounds them",
+            "-",
+        ),
+    ),
     row("S45", "a reload removes the endpoint, `on_remove = \"close\"`", Ends(End::EndpointRemoved)),
     row("S46", "a bug in tidegate", Ends(End::Internal)),
-    row("S48", "data behind a Close", GoesOn("read and thrown away", "-")),
-    row("S49", "a second Close", GoesOn("read and thrown away", "-")),
+    row("S47", "no descriptor is left", GoesOn("an open session needs no further one; new clients: O6", "-")),
+    row("S48", "data behind a Close", GoesOn("read and thrown away", "`after_close`")),
+    row("S49", "a second Close", GoesOn("read and thrown away", "`after_close`")),
     row("S50", "both ends vanish at once", GoesOn("nobody is left to be told", "verdict `both-lost`")),
     row(
         "C1",
         "both ends close at once",
-        GoesOn("each gets the other's Close, which is its answer", "verdict `agreed`"),
+        GoesOn("each gets the other's Close, which is its answer", "verdict `agreed`, `crossed`"),
     ),
-    row("C2", "the answer has another code", GoesOn("passed on as it is", "verdict `agreed`")),
+    row("C2", "the answer has another code", GoesOn("passed on as it is", "verdict `agreed`, `reply_differs`")),
     row("C3", "the client closed; the upstream ends TCP instead", unanswered(Client, Silence::NoClose)),
     row("C4", "the client closed; the upstream is silent for `close_timeout`", unanswered(Client, Silence::Silent)),
     row("C5", "the client closed; the upstream is reset", unanswered(Client, Silence::Lost)),
@@ -216,11 +241,11 @@ pub const ROWS: &[Row] = &[
             "leg end `no-reply`, `tidegate_close_timeouts_total`",
         ),
     ),
-    row("C10", "an end closes after tidegate has", GoesOn("counts as its answer", "verdict `enforced`")),
+    row("C10", "an end closes after tidegate has", GoesOn("counts as its answer", "verdict `enforced`, `crossed`")),
     row(
         "C11",
         "a Close behind data that a leg does not take",
-        GoesOn("reset after `close_timeout`", "verdict `unclosable`"),
+        GoesOn("reset after `close_timeout`", "verdict `unclosable`, `undelivered_to_client` or `_upstream`"),
     ),
     row("C12", "both Closes passed, but a peer never ends TCP", GoesOn("let go of after 2 s", "leg end `no-fin`")),
     row("C14", "a drain begins while a session closes", GoesOn("it closes as before", "-")),
@@ -236,8 +261,14 @@ pub const ROWS: &[Row] = &[
     ),
     row("D7", "SIGTERM", Ends(End::Drain)),
     row("D8", "the drain window is over", Ends(End::Drain)),
+    row(
+        "D9",
+        "a shutdown for good",
+        GoesOn("as D7: tidegate is not told whether it will be back, and `route-removed` (D4) says what is gone", "-"),
+    ),
     row("D10", "a second SIGTERM", Ends(End::Drain)),
     row("D11", "SIGKILL", GoesOn("nothing can be said: 1006", "-")),
+    row("D12", "a new process takes over the listeners", Ends(End::Drain)),
     row(
         "D13",
         "a drain begins during a handshake",
@@ -246,6 +277,11 @@ pub const ROWS: &[Row] = &[
     row("D14", "certificates and logs are rotated", GoesOn("the session does not notice", "-")),
     row("D15", "the upstream itself closes many sessions: 1001, 1012", closed(Upstream)),
     row("D16", "a drain while the client sends a large message", Ends(End::Drain)),
+    row(
+        "D17",
+        "a supervisor gives less time than the drain window",
+        GoesOn("it kills what is left: D11. `drain.window` belongs 3 s below its grace", "-"),
+    ),
     row("O1", "`max_sessions` is reached, no place within `queue_timeout`", Ends(End::Refused(Refused::Overloaded))),
     row(
         "O2",
@@ -254,6 +290,11 @@ pub const ROWS: &[Row] = &[
     ),
     row("O3", "every endpoint is full", Ends(End::Refused(Refused::UpstreamFull))),
     row("O4", "the upstream answers 503 or 429", Ends(End::Refused(Refused::UpstreamOverloaded))),
+    row(
+        "O5",
+        "an upstream's limit falls below the sessions it has",
+        GoesOn("they stay; nobody new enters until there are fewer", "`tidegate_governor_limit`, `_in_use`"),
+    ),
     row(
         "O6",
         "no descriptor is left for a new connection",
@@ -264,6 +305,55 @@ pub const ROWS: &[Row] = &[
         ),
     ),
     row("O7", "the upstream itself closes: 1013", closed(Upstream)),
+    row(
+        "O8",
+        "handshakes come faster than they are let in",
+        Answered("parked: O1; over `max_waiting`: 503 + a spread Retry-After, at once", UNTOUCHED, "overload"),
+    ),
+    row(
+        "O9",
+        "TLS handshakes come faster than they can be made",
+        Answered("end of TCP after 10 s", UNTOUCHED, "counted in `tidegate_tls_handshakes_total`"),
+    ),
+];
+
+/// What holds in every row: its name, and the rule.
+pub const RULES: &[(&str, &str)] = &[
+    (
+        "R1",
+        "The first Close of an end wins and reaches the other as it is, code and reason; empty stays empty. So \
+         does the answer.",
+    ),
+    ("R2", "A Close that may not be sent is its sender's violation, never translated."),
+    (
+        "R3",
+        "tidegate's own codes: 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 1014 to a client; 1001, 1002, \
+         1007, 1008, 1009, 1011 to an upstream. Never 1000, 3000 to 4999, 1005, 1006 or 1015.",
+    ),
+    ("R4", "One Close a leg. Nothing follows it."),
+    ("R5", "What came first is the cause; nothing changes it after the first Close is written."),
+    ("R6", "No Close inside a frame: a frame too large for a buffer leaves as complete fragments."),
+    (
+        "R7",
+        "Every wait has an end: `close_timeout`, 2 s for an upstream's end of TCP, 2 s and 16 MiB for a lingering \
+         leg, `write_timeout`.",
+    ),
+    ("R8", "A client's Close is answered by its upstream: the answer proves that all before it was read."),
+    ("R9", "Close, half-close, read on for a bounded time, close. A reset only for one that takes nothing."),
+    (
+        "R10",
+        "Where tidegate ends a healthy session the client is told first, and what it had sent by its answer is \
+         delivered. Where a client breaks a rule the upstream is told first, and what it says before its answer \
+         (1 s at most) is delivered.",
+    ),
+    (
+        "R11",
+        "An upstream that is left is told `detach`; one whose client is lost, `client_lost`; one whose client is \
+         thrown out, 1001.",
+    ),
+    ("R12", "One line in the access log a session, one count; the verdict never comes from an echoed code."),
+    ("R13", "Pings and pongs pass. tidegate's own go to a silent leg alone, and only their answers stay here."),
+    ("R14", "One word for a cause: in the reason, in the log, in the metrics."),
 ];
 
 #[cfg(test)]
@@ -276,6 +366,19 @@ mod tests {
     fn every_row_has_a_name_of_its_own() {
         let ids: HashSet<_> = ROWS.iter().map(|row| row.id).collect();
         assert_eq!(ids.len(), ROWS.len());
+    }
+
+    /// The phases and how many rows the contract has in each: none is left out, whatever stands between them.
+    #[test]
+    fn no_row_is_missing() {
+        let ids: HashSet<_> = ROWS.iter().map(|row| row.id).chain(RULES.iter().map(|(id, _)| *id)).collect();
+        // What another feature would bring: limits by address, expiring tokens, health checks, HTTP/2.
+        let elsewhere = ["P11", "S38", "S44", "C13"];
+        let phases = [("P", 16), ("U", 17), ("S", 50), ("C", 14), ("D", 17), ("O", 9), ("R", 14)];
+        let wanted = phases.iter().flat_map(|(phase, last)| (1..=*last).map(move |n| format!("{phase}{n}")));
+        let missing: Vec<_> =
+            wanted.filter(|id| !ids.contains(id.as_str()) && !elsewhere.contains(&id.as_str())).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use tidegate_wire::{CloseCode, Violation};
 
-use crate::{Detail, Farewell, LateReply, Policy, Words};
+use crate::{Detail, Farewell, LateReply, Policy, Verdict, Words};
 
 /// One of the two ends of a session, as seen from tidegate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,6 +264,18 @@ impl End {
             Self::Refused(Refused::UpstreamOverloaded) => "upstream-overloaded",
             Self::ClientGone => "client-gone",
             Self::Internal => "internal-error",
+        }
+    }
+
+    /// The word for how it went, where every side that was there did its part.
+    #[must_use]
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Closed { .. } => Verdict::Agreed,
+            Self::Unanswered { .. } => Verdict::Relayed,
+            Self::Lost { side: Side::Client, .. } | Self::ClientGone => Verdict::ClientLost,
+            Self::Lost { side: Side::Upstream, .. } => Verdict::UpstreamLost,
+            _ => Verdict::Enforced,
         }
     }
 

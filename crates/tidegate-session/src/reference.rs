@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     Detail, End, Loss, Policy, Side, Silence, Told, Verdict, Words,
-    contract::{Outcome, ROWS},
+    contract::{Outcome, ROWS, RULES},
 };
 
 /// The reference of every ending: what the client hears, what the upstream hears, and the word in metrics and log.
@@ -14,14 +14,23 @@ pub fn reference_markdown() -> String {
     let mut out = String::from(HEAD);
     // Writing to a String cannot fail.
     for row in ROWS {
-        let (client, upstream, counted) = match row.outcome {
-            Outcome::Ends(end) => {
-                (told(end, Side::Client, &policy), told(end, Side::Upstream, &policy), format!("`{}`", end.cause()))
+        let (client, upstream, verdict, counted) = match row.outcome {
+            Outcome::Ends(end) => (
+                told(end, Side::Client, &policy),
+                told(end, Side::Upstream, &policy),
+                format!("`{}`", end.verdict().word()),
+                counted(end),
+            ),
+            Outcome::Answered(client, upstream, reason) => {
+                (client.into(), upstream.into(), "`refused`".into(), reason.into())
             }
-            Outcome::Answered(client, upstream, reason) => (client.into(), upstream.into(), reason.into()),
-            Outcome::GoesOn(what, counted) => (what.into(), "-".into(), counted.into()),
+            Outcome::GoesOn(what, counted) => (what.into(), "-".into(), "-".into(), counted.into()),
         };
-        let _ = writeln!(out, "| {} | {} | {client} | {upstream} | {counted} |", row.id, row.event);
+        let _ = writeln!(out, "| {} | {} | {client} | {upstream} | {verdict} | {counted} |", row.id, row.event);
+    }
+    out.push_str(RULES_HEAD);
+    for (id, rule) in RULES {
+        let _ = writeln!(out, "| {id} | {rule} |");
     }
     out.push_str(CAUSES);
     for end in End::examples() {
@@ -56,11 +65,19 @@ behind all data sent before it; only a rule of `rewrite` gives a client another 
 
 ## The contract
 
-The last column is the `cause` of `tidegate_session_closes_total` and of the access log where a session ends (and of
-`tidegate_handshakes_total`, as `reason`, where none began).
+The verdict is the word of the access log. The last column is the `cause` of `tidegate_session_closes_total` and of
+the access log where a session ends, with the metrics that count it besides; where none began it is the `reason` of
+`tidegate_handshakes_total` and of the access log; else where it can be seen.
 
-| row | what happens | the client gets | the upstream gets | counted as |
-|---|---|---|---|---|
+| row | what happens | the client gets | the upstream gets | verdict | counted and logged as |
+|---|---|---|---|---|---|
+";
+
+const RULES_HEAD: &str = "
+## Rules
+
+| rule | |
+|---|---|
 ";
 
 const CAUSES: &str = "
@@ -111,6 +128,26 @@ fn event(end: End) -> String {
         End::ClientGone => "the client is gone before its 101".into(),
         End::Internal => "a bug in tidegate".into(),
     }
+}
+
+/// The cause, and the metrics that count it beside `tidegate_session_closes_total`.
+fn counted(end: End) -> String {
+    let cause = end.cause();
+    let besides = match end {
+        End::Refused(_) => "`tidegate_governor_shed_total`",
+        End::Lost { how: Loss::PingTimeout, .. } => "`tidegate_keepalive_timeouts_total`",
+        End::Stalled { .. } => "`tidegate_write_stalls_total`",
+        End::Unanswered { how: Silence::NoClose | Silence::Silent, .. } => "`tidegate_close_timeouts_total`",
+        End::Violation { what, .. } => {
+            let (metric, label) = match what.is_limit() {
+                true => ("limit_hits", "limit"),
+                false => ("protocol_errors", "kind"),
+            };
+            return format!("`{cause}`, `tidegate_{metric}_total{{{label}=\"{}\"}}`", what.word());
+        }
+        _ => return format!("`{cause}`"),
+    };
+    format!("`{cause}`, {besides}")
 }
 
 fn told(end: End, side: Side, policy: &Policy) -> String {

@@ -165,11 +165,10 @@ impl Session {
         let verdict = match end {
             _ if self.unclosable => Verdict::Unclosable,
             _ if self.both_lost => Verdict::BothLost,
-            End::Closed { .. } if self.client.received.is_some() && self.upstream.received.is_some() => Verdict::Agreed,
-            End::Closed { .. } | End::Unanswered { .. } => Verdict::Relayed,
-            End::Lost { side: Side::Client, .. } | End::ClientGone => Verdict::ClientLost,
-            End::Lost { side: Side::Upstream, .. } => Verdict::UpstreamLost,
-            _ => Verdict::Enforced,
+            End::Closed { .. } if self.client.received.is_none() || self.upstream.received.is_none() => {
+                Verdict::Relayed
+            }
+            end => end.verdict(),
         };
         let closing = self.closing.unwrap_or_default();
         let (client, upstream) = (self.client.into_record(), self.upstream.into_record());

@@ -59,6 +59,15 @@ impl Violation {
         Self::FrameFlood,
     ];
 
+    /// Whether it is a limit of the operator's, and no rule of RFC 6455.
+    #[must_use]
+    pub const fn is_limit(self) -> bool {
+        matches!(
+            self,
+            Self::MessageTooBig { .. } | Self::TooManyFragments { .. } | Self::ControlFlood | Self::FrameFlood
+        )
+    }
+
     /// What its sender is told (RFC 6455 section 7.4.1).
     #[must_use]
     pub const fn code(self) -> CloseCode {

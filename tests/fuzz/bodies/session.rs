@@ -64,19 +64,20 @@ impl Caller {
     fn event(&mut self, event: u8) {
         let side = if event & 1 == 0 { Side::Client } else { Side::Upstream };
         let variant = event >> 5;
-        let reads = !matches!(self.session.input(side), Input::Discard | Input::Ended) && !self.leg(side).gone;
+        let (input, gone) = (self.session.input(side), self.leg(side).gone);
+        let reads = !matches!(input, Input::Paused | Input::Discard | Input::Ended) && !gone;
         match (event >> 1) & 15 {
             0 if reads => self.close(side, variant),
             1 if reads => {
                 let what = Violation::EXAMPLES[usize::from(variant) * 2 % Violation::EXAMPLES.len()];
                 self.session.handle_violation(side, what, self.now);
             }
-            2 if self.session.input(side) != Input::Ended && !self.leg(side).gone => {
+            2 if !matches!(input, Input::Paused | Input::Ended) && !gone => {
                 let how = [Loss::Fin, Loss::Reset, Loss::MidFrame][usize::from(variant) % 3];
                 self.session.handle_eof(side, how, self.now);
             }
-            3 if !self.leg(side).gone => self.session.handle_write_error(side, self.now),
-            4 if !self.leg(side).gone => self.session.handle_blocked(side, self.now),
+            3 if !gone => self.session.handle_write_error(side, self.now),
+            4 if !gone => self.session.handle_blocked(side, self.now),
             5 => self.session.handle_progress(side, variant & 1 != 0, self.now),
             6 | 7 if reads => self.data(side),
             8 | 9 if reads => self.control(side, variant),
