@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::metrics::name;
-use harness::raw::{Close, pair};
+use harness::raw::{Close, opcode, pair};
 use harness::{Echo, Frame, Handshake, Metrics, Setup, Tidegate, Upstream, clock};
 use tokio::task::JoinSet;
 
@@ -170,4 +170,21 @@ async fn a_tidegate_without_sessions_ends_at_once() {
     let mut gate = with_window(upstream.address(), "10m").start().await;
     gate.terminate();
     assert_eq!(gate.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_comes_for_a_client_that_was_told_is_counted() {
+    let upstream = Upstream::bind().await;
+    let gate = with_window(upstream.address(), "2s").start().await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+    gate.terminate();
+    let close = client.close().await;
+    assert_ours(&close, 1012, "restarting");
+    server.send(Frame::text("too late")).await;
+    server.send(Frame::new(opcode::PING, "?")).await;
+    assert_eq!(server.frame().await, Frame::new(opcode::PONG, "?"), "answered on behalf of a client that is told");
+    client.answer_close(&close).await;
+    assert_ours(&server.close().await, 1001, "restarting");
+    server.finish().await;
+    assert_eq!(gate.record().await.number("undelivered_to_client"), 10.0);
 }

@@ -139,6 +139,22 @@ async fn bad_requests_are_refused_and_counted_and_reach_no_upstream() {
 }
 
 #[tokio::test]
+async fn http_2_without_tls_is_no_malformed_request() {
+    let (gate, _upstream) = stage().await;
+    let mut client = TcpStream::connect(gate.address()).await.expect("a connection");
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("room to send");
+    let mut answer = Vec::new();
+    let _ = within("the connection's end", client.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty(), "HTTP/1 is noise to a client of HTTP/2: {answer:?}");
+    gate.metrics_where("a preface to be counted", |metrics| {
+        metrics.sum(name::HANDSHAKES, &[("result", "rejected"), ("reason", "http2_preface")]) == 1.0
+            && metrics.sum(name::HANDSHAKES, &[("reason", "malformed")]) == 0.0
+    })
+    .await;
+    assert_eq!(gate.record().await.cause(), "http2_preface");
+}
+
+#[tokio::test]
 async fn a_request_target_with_the_same_host_becomes_a_path() {
     let (gate, upstream) = stage().await;
     let handshake = Handshake::to(gate.address()).path(&format!("http://{}/open?x", gate.address()));

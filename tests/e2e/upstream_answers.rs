@@ -105,6 +105,23 @@ async fn a_200_that_looks_like_an_upgrade_opens_nothing() {
 }
 
 #[tokio::test]
+async fn an_answer_that_can_be_read_in_two_ways_is_502() {
+    for answer in [
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello",
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 5, 50\r\n\r\nhello",
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: -5\r\n\r\nhello",
+        "HTTP/1.0 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ] {
+        let upstream = Upstream::bind().await;
+        let gate = Setup::proxy_to(upstream.address()).start().await;
+        let handshake = Handshake::to(gate.address());
+        let (response, ()) = tokio::join!(handshake.refusal(), async { upstream.arrival().await.answer(answer).await });
+        assert_eq!(response.status, 502, "{answer:?}");
+        assert_failed(&gate, "upstream_handshake", answer).await;
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_whose_body_never_ends_is_answered_by_its_status() {
     let cases = [
         ("HTTP/1.1 403 Forbidden\r\n\r\nbegun", 403),

@@ -98,8 +98,12 @@ async fn client_breaks_the_protocol_then_upstream_gets_1001() {
         client.send(Frame::text("lawful")).await;
         client.send_bytes(&bytes).await;
         assert_eq!(server.text().await, "lawful");
+        let close = server.close_after_data().await;
+        assert_ours(&close, 1001, "client-protocol-error");
+        server.send(Frame::text("what the lawful one earned")).await;
+        server.answer_close(&close).await;
+        assert_eq!(client.text().await, "what the lawful one earned");
         expect_close(&mut client, code, cause).await;
-        expect_close(&mut server, 1001, "client-protocol-error").await;
     }
     assert_counted(&stage, "client", count).await;
     stage.exchange().await;
@@ -137,7 +141,7 @@ async fn client_message_over_the_limit_is_refused_by_its_header() {
     client.send(Frame::binary(vec![0; 1000])).await;
     assert_eq!(server.message().await.payload.len(), 1000);
 
-    // Only the header: the payload need not come.
+    // Only the header: the payload need not come. And an upstream that does not answer keeps nobody long.
     client.send_bytes(&Frame::binary([]).encode_header(1001, Some([0; 4]))).await;
     let close = client.close().await;
     assert_ours(&close, 1009, "message-too-big");

@@ -152,6 +152,7 @@ fn counted(end: End) -> String {
 
 fn told(end: End, side: Side, policy: &Policy) -> String {
     match end.close_for(side, policy) {
+        Told::Nothing if matches!(end, End::Refused(_)) => "not reached".into(),
         Told::Nothing => "(gone)".into(),
         Told::Relay => match end {
             End::Closed { by } if by == side => "the other's answer".into(),
