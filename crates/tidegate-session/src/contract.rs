@@ -85,6 +85,11 @@ pub const ROWS: &[Row] = &[
     row("P10", "an upgrade with a body or a transfer coding", Answered("400", UNTOUCHED, "body")),
     row("P12", "`max_waiting` clients are parked", Answered("503 + Retry-After, at once", UNTOUCHED, "overload")),
     row(
+        "P12a",
+        "the process is short of descriptors, memory or time",
+        Answered("503 + Retry-After, at once", UNTOUCHED, "short_of_files, short_of_memory, short_of_time"),
+    ),
+    row(
         "P13",
         "tidegate drains",
         Answered("503 + Retry-After, `Connection: close`", "let go of, if it was being asked", "draining"),
@@ -206,14 +211,11 @@ pub const ROWS: &[Row] = &[
     row(
         "S43",
         "memory runs short",
-        GoesOn(
-            "no session ends for it: each borrows at most a buffer a direction, and `max_sessions` bounds them",
-            "-",
-        ),
+        GoesOn("no session ends for it, each borrows at most a buffer a direction; newcomers: P12a", "-"),
     ),
     row("S45", "a reload removes the endpoint, `on_remove = \"close\"`", Ends(End::EndpointRemoved)),
     row("S46", "a bug in tidegate", Ends(End::Internal)),
-    row("S47", "no descriptor is left", GoesOn("an open session needs no further one; new clients: O6", "-")),
+    row("S47", "no descriptor is left", GoesOn("an open session needs no further one; newcomers: P12a, O6", "-")),
     row("S48", "data behind a Close", GoesOn("read and thrown away", "`after_close`")),
     row("S49", "a second Close", GoesOn("read and thrown away", "`after_close`")),
     row("S50", "both ends vanish at once", GoesOn("nobody is left to be told", "verdict `both-lost`")),
