@@ -1,4 +1,5 @@
-//! Brings everything the end-to-end tests need, before they run, and says what there is and what is missing.
+//! Brings what the end-to-end tests need, before they run, or the tools that are named, and says what there is and
+//! what is missing.
 
 use std::process::ExitCode;
 
@@ -6,16 +7,30 @@ use harness::scratch;
 use harness::tools::{Tool, in_ci};
 
 fn main() -> ExitCode {
-    scratch::clear();
-    let mut missing = 0;
-    for tool in Tool::ALL {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    if named.is_empty() {
+        scratch::clear();
+        let missing = bring(&Tool::ALL, "its tests will be skipped");
+        return if missing && in_ci() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let Some(tools) = named.iter().map(|name| Tool::named(name)).collect::<Option<Vec<_>>>() else {
+        eprintln!("no tool is called one of {named:?}");
+        return ExitCode::from(2);
+    };
+    if bring(&tools, "and nothing goes without it") { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Whether any is missing.
+fn bring(tools: &[Tool], otherwise: &str) -> bool {
+    let mut missing = false;
+    for tool in tools {
         match tool.bring() {
             Ok(program) => println!("{tool:?}: {}", program.display()),
             Err(why) => {
-                missing += 1;
-                println!("*** {tool:?} CANNOT BE BROUGHT, its tests will be skipped: {why} ***");
+                missing = true;
+                println!("*** {tool:?} CANNOT BE BROUGHT, {otherwise}: {why} ***");
             }
         }
     }
-    if missing > 0 && in_ci() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    missing
 }

@@ -245,10 +245,20 @@ impl Tidegate {
 
     /// Most memory that the process ever had resident, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// Memory of its own that the process has resident now, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("RssAnon:")
+    }
+
+    /// A size in the process's status, in bytes.
+    fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero()))
             .expect("the process's status in /proc");
-        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        kibibytes.and_then(|number| number.parse::<u64>().ok()).expect("VmHWM in kB") * 1024
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
+        kibibytes.and_then(|number| number.parse::<u64>().ok()).expect("a size in kB") * 1024
     }
 
     /// Sockets and files that the process has open.

@@ -28,10 +28,18 @@ pub enum Tool {
     Promtool,
     /// systemd's socket activation, without systemd around it.
     SocketActivate,
+    /// Counts instructions, for `cargo xtask bench micro`.
+    Valgrind,
+    /// What `cargo xtask bench macro` compares with.
+    Nginx,
+    /// As [`Self::Nginx`].
+    Haproxy,
+    /// What it counts system calls with.
+    Strace,
 }
 
 impl Tool {
-    /// Everything there is to bring.
+    /// Everything the tests need.
     pub const ALL: [Self; 7] = [
         Self::Node,
         Self::Python,
@@ -41,6 +49,13 @@ impl Tool {
         Self::Promtool,
         Self::SocketActivate,
     ];
+    /// What benchmarks need.
+    pub const BENCHMARKS: [Self; 4] = [Self::Valgrind, Self::Nginx, Self::Haproxy, Self::Strace];
+
+    /// The one that is called so, in lower case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().chain(Self::BENCHMARKS).find(|tool| format!("{tool:?}").to_lowercase() == name)
+    }
 
     /// Brings it; gives the program to run.
     ///
@@ -63,6 +78,10 @@ impl Tool {
             Self::Prometheus => bring_from_package(&tools, "prometheus", "prometheus"),
             Self::Promtool => bring_from_package(&tools, "prometheus", "promtool"),
             Self::SocketActivate => find_or_install("systemd-socket-activate", "systemd"),
+            Self::Valgrind => find_or_install("valgrind", "valgrind"),
+            Self::Nginx => find_or_install("nginx", "nginx"),
+            Self::Haproxy => find_or_install("haproxy", "haproxy"),
+            Self::Strace => find_or_install("strace", "strace"),
         }
     }
 
@@ -154,10 +173,11 @@ fn once(directory: &Path, sources: &[&str], work: impl FnOnce() -> Result<(), St
     fs::write(stamp, wanted).map_err(|error| error.to_string())
 }
 
-/// The first of `names` on the path.
+/// The first of `names` on the path, or where Debian keeps servers.
 fn find(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    names.iter().find_map(|name| std::env::split_paths(&path).map(|entry| entry.join(name)).find(|file| file.is_file()))
+    let entries = || std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    names.iter().find_map(|name| entries().map(|entry| entry.join(name)).find(|file| file.is_file()))
 }
 
 fn find_or_install(program: &str, package: &str) -> Result<PathBuf, String> {

@@ -1,7 +1,9 @@
 //! The project's own commands. `cargo xtask check` is all that CI runs; the others are its parts.
 
+mod bench;
 mod cargo;
 mod docs;
+mod instructions;
 mod layers;
 mod locks;
 mod test;
@@ -18,7 +20,11 @@ usage: cargo xtask COMMAND
   test            brings what the tests need, then runs them all
   layers          the pure crates depend on what they may, and on nothing else
   locks           no dependency is older than the fix of a known flaw
-  docs [--check]  writes the generated pages of docs/, or says which are out of date";
+  docs [--check]  writes the generated pages of docs/, or says which are out of date
+  bench micro [--bless]
+                  instructions of the pure crates against the committed counts (or commits these), then times
+  bench macro [--quick] [--rounds N] [--only LOAD]
+                  tidegate beside nginx and HAProxy; writes the tables of docs/performance.md and README.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +36,9 @@ fn main() -> ExitCode {
         ["locks"] => locks::check(),
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
+        ["bench", "micro"] => bench::micro(false),
+        ["bench", "micro", "--bless"] => bench::micro(true),
+        ["bench", "macro", ref arguments @ ..] => bench::macro_(arguments),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -52,6 +61,7 @@ fn check() -> Result {
     step("generated docs", docs::check)?;
     cargo::run("lints", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     cargo::document()?;
+    bench::count(false)?;
     test::run()
 }
 
