@@ -1,6 +1,7 @@
 //! End to end: tidegate as a process, real sockets, and peers that judge every byte.
 
 mod browser;
+mod churn;
 mod clean_closes;
 mod command_line;
 mod data_path;
@@ -8,6 +9,7 @@ mod demo;
 mod documented_clients;
 mod drain;
 mod ecosystems;
+mod fairness;
 mod floods;
 mod handover;
 mod handshake;
