@@ -255,7 +255,8 @@ fn header(arguments: &Arguments) -> String {
         versions.join(", "),
         cpu::count(),
         model.trim(),
-        read("/proc/sys/kernel/osrelease").trim(),
+        // Without what a distribution adds.
+        read("/proc/sys/kernel/osrelease").trim().split('-').next().unwrap_or_default(),
         arguments.rounds,
     )
 }
