@@ -6,6 +6,8 @@
 //! of the same round, and the median of the rounds is what counts.
 
 mod clock;
+mod configs;
+mod connection;
 mod cpu;
 mod frames;
 mod loads;

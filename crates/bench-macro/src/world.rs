@@ -3,28 +3,26 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     rc::Rc,
     time::Duration,
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use rustix::{
     buffer::spare_capacity,
     event::epoll::{self, CreateFlags, Event, EventData, EventFlags},
 };
-use sha1::{Digest, Sha1};
 use socket2::{Domain, Socket, Type};
 
-use crate::frames::{self, CLOSE, PING, PONG, TEXT, Walker};
+use crate::{
+    connection::{Connection, Role, SCRATCH},
+    frames::{self, CLOSE, PING, PONG, TEXT},
+};
 
 /// The key of every client: what is measured is no randomness.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// What one connection may read or write before the others get their turn, in bytes.
-const SCRATCH: usize = 64 << 10;
 /// Connections with more to do that get a turn before the next look at what has come.
 const AT_A_TIME: usize = 4;
 /// The listener's place among the tokens.
@@ -65,31 +63,6 @@ pub(crate) struct World {
     bulk: Rc<[u8]>,
     /// Connections to the server that are open.
     pub(crate) served: usize,
-}
-
-struct Connection {
-    stream: TcpStream,
-    role: Role,
-    /// The head of the request or of the answer, while it is not whole.
-    head: Option<Vec<u8>>,
-    frames: Walker,
-    /// What the socket has not taken yet.
-    out: Vec<u8>,
-    written: usize,
-    /// What it sends over and over, and how far that has left.
-    source: Option<(Rc<[u8]>, usize)>,
-    /// The other side sends no more: the next read that is short is not the last.
-    hung_up: bool,
-    /// To be closed once everything is written.
-    leaving: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Client,
-    Server,
-    /// A server's connection that waits for [`World::broadcast`].
-    Member,
 }
 
 impl World {
@@ -240,17 +213,7 @@ impl World {
         let id = self.free.pop().unwrap_or(self.connections.len());
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&self.epoll, &stream, EventData::new_u64(id as u64), flags)?;
-        let connection = Connection {
-            stream,
-            role,
-            head: Some(Vec::new()),
-            frames: Walker::default(),
-            out: Vec::new(),
-            written: 0,
-            source: None,
-            hung_up: false,
-            leaving: false,
-        };
+        let connection = Connection::new(stream, role);
         match self.connections.get_mut(id) {
             Some(place) => *place = Some(connection),
             None => self.connections.push(Some(connection)),
@@ -347,68 +310,5 @@ impl World {
         debug_assert!(opcode == TEXT || opcode == frames::BINARY);
         let payload: Vec<u8> = (0..size).map(|n| b'a' + (n % 26) as u8).collect();
         frames::frame(opcode, &payload, true).into()
-    }
-}
-
-impl Connection {
-    /// Answers a request. Whether it was one.
-    fn serve(&mut self, head: &str, bulk: &Rc<[u8]>) -> bool {
-        let mut key = None;
-        for line in head.lines() {
-            if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("Sec-WebSocket-Key")
-            {
-                key = Some(value.trim());
-            }
-        }
-        let (Some(key), Some(path)) = (key, head.split(' ').nth(1)) else { return false };
-        let accept = BASE64_STANDARD.encode(Sha1::digest(format!("{key}{GUID}")));
-        let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\n\r\n"
-        );
-        match path {
-            "/fan" => self.role = Role::Member,
-            "/source" => self.source = Some((bulk.clone(), 0)),
-            "/echo" => self.frames.keep = true,
-            _ => {}
-        }
-        self.put(answer.as_bytes()).is_ok()
-    }
-
-    /// Writes now as much as the socket takes, the rest later.
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut written = 0;
-        if self.out.is_empty() {
-            match self.stream.write(bytes) {
-                Ok(len) => written = len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.extend_from_slice(&bytes[written..]);
-        Ok(())
-    }
-
-    /// Writes what waits, then what the source has. Whether it stopped only to let others have their turn.
-    fn flush(&mut self) -> io::Result<bool> {
-        while self.written < self.out.len() {
-            match self.stream.write(&self.out[self.written..]) {
-                Ok(len) => self.written += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-        self.out.clear();
-        self.written = 0;
-        let Some((source, at)) = self.source.as_mut() else { return Ok(false) };
-        let end = source.len().min(*at + SCRATCH);
-        match self.stream.write(&source[*at..end]) {
-            Ok(len) => *at = (*at + len) % source.len(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        Ok(true)
     }
 }
