@@ -44,7 +44,7 @@ impl Row {
         let mut line = format!("{} ({}):", self.name, self.unit);
         for proxy in Proxy::ALL {
             if let Some(cost) = self.each(proxy, |sample| sample.cost) {
-                let _ = write!(line, "  {} {cost:.1}", proxy.name());
+                let _ = write!(line, "  {} {}", proxy.name(), cost_in_digits(cost));
             }
         }
         if let Some((least, ratio, most)) = self.ratios() {
@@ -52,6 +52,11 @@ impl Row {
         }
         line
     }
+}
+
+/// Two or three digits of it.
+fn cost_in_digits(cost: f64) -> String {
+    if cost < 10.0 { format!("{cost:.2}") } else { format!("{cost:.1}") }
 }
 
 /// What a session costs in processor time.
@@ -66,7 +71,7 @@ pub(crate) fn costs(rows: &[Row]) -> String {
         let _ = write!(table, "\n| {} | {} |", row.name, row.unit);
         for proxy in Proxy::ALL {
             let _ = match row.each(proxy, |sample| sample.cost) {
-                Some(cost) => write!(table, " {cost:.1} |"),
+                Some(cost) => write!(table, " {} |", cost_in_digits(cost)),
                 None => write!(table, " – |"),
             };
         }
