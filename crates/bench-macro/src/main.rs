@@ -216,7 +216,7 @@ fn rounds(
 
 /// One load with its system calls counted.
 fn traced(arguments: &Arguments, world: &mut World, running: &[Running], plan: &Plan) -> Result<Row, String> {
-    let (window, strace) = (Duration::from_millis(300), Some(arguments.programs.strace.as_path()));
+    let (window, strace) = (Duration::from_secs(1), Some(arguments.programs.strace.as_path()));
     let mut samples = Vec::new();
     for Running { proxy, address, pids, .. } in running.iter().filter(|running| Proxy::PLAIN.contains(&running.proxy)) {
         samples.push((*proxy, plan.load.measure(world, *address, pids, window, strace)?));
