@@ -37,11 +37,6 @@ impl Record {
         self.0[field].as_f64().unwrap_or_else(|| panic!("no number {field} in {}", self.0))
     }
 
-    /// Whether a flag is set; one that is not there is not.
-    pub fn flag(&self, field: &str) -> bool {
-        self.0[field].as_bool().unwrap_or_default()
-    }
-
     /// How the session ended, in one word: `agreed`, `relayed`, `enforced`, `client-lost`, …
     pub fn verdict(&self) -> &str {
         self.text("verdict")
