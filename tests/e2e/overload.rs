@@ -188,7 +188,7 @@ async fn says(client: &mut Peer, word: &str) {
 
 #[tokio::test]
 async fn a_tidegate_short_of_descriptors_turns_newcomers_away_and_says_so() {
-    const OPEN_FILES: u32 = 128;
+    const OPEN_FILES: u32 = 256;
     let echo = Echo::start().await;
     let gate = Setup::proxy_to(echo.address()).open_files(OPEN_FILES).start().await;
     let handshake = Handshake::to(gate.address());

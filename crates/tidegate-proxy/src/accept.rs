@@ -48,6 +48,15 @@ pub(crate) struct Accepted {
     pub(crate) peer: Option<SocketAddr>,
 }
 
+impl Accepted {
+    /// Tells it without hearing it that it may come back. Best effort: one that speaks TLS just sees an end.
+    pub(crate) fn turn_away(self) {
+        const BUSY: &[u8] =
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let _ = rustix::io::write(&self.socket, BUSY);
+    }
+}
+
 /// A failure to accept, as the metric `kind` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AcceptError {
@@ -189,9 +198,7 @@ impl Acceptor {
     fn turn_away(&mut self) {
         self.spare = None;
         if let Ok(accepted) = accept(self.socket.get_ref()) {
-            const BUSY: &[u8] =
-                b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            let _ = rustix::io::write(&accepted.socket, BUSY);
+            accepted.turn_away();
         }
         self.spare = File::open("/dev/null").ok();
     }

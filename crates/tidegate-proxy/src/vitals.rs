@@ -20,7 +20,9 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
     let mut clock = interval(LOOK);
     loop {
         clock.tick().await;
-        let usage = Usage { files: files(), memory: memory(), lag: Some(lag(&shared).await) };
+        let limit = getrlimit(Limit::Nofile).current;
+        shared.strain.set_files(limit.unwrap_or(u64::MAX));
+        let usage = Usage { files: files(limit), memory: memory(), lag: Some(lag(&shared).await) };
         let bounds = shared.live.load().config.protection;
         let strain = protection.observe(&usage, &bounds);
         shared.metrics.used(&usage);
@@ -30,8 +32,8 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 }
 
 /// Share of the descriptors that are open.
-fn files() -> Option<f64> {
-    let limit = getrlimit(Limit::Nofile).current?;
+fn files(limit: Option<u64>) -> Option<f64> {
+    let limit = limit?;
     let directory = Path::new("/proc/self/fd");
     // Its size is their number, since Linux 6.2; to count them takes long where there are many.
     let open = match fs::metadata(directory).ok()?.len() {
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn this_process_can_be_looked_at() {
-        assert!(files().is_some_and(|share| (0.0..=1.0).contains(&share)));
+        assert!(files(getrlimit(Limit::Nofile).current).is_some_and(|share| (0.0..=1.0).contains(&share)));
         assert!(memory().is_some_and(|share| (0.0..=1.0).contains(&share)));
     }
 

@@ -31,6 +31,7 @@ use crate::{
     http,
     registry::Registry,
     shared::Shared,
+    strain::Newcomer,
     stream::Stream,
     tls::{self, Handshakes},
 };
@@ -232,6 +233,12 @@ impl Worker {
             };
             match accepted {
                 Ok(accepted) => {
+                    let share = self.shared.live.load().config.protection.files;
+                    if self.shared.strain.accepted(&accepted.socket, share) == Newcomer::Dropped {
+                        accepted.turn_away();
+                        self.shared.metrics.limit_hits.with_label_values(&["files", "drop"]).inc();
+                        continue;
+                    }
                     let workers = self.shared.workers();
                     let Some(least) = workers.iter().min_by_key(|worker| worker.load.load(Relaxed)) else { return };
                     let here = self.load.load(Relaxed) <= least.load.load(Relaxed);
