@@ -14,6 +14,7 @@ mod floods;
 mod handover;
 mod handshake;
 mod keepalive;
+mod large_frames;
 mod lost_peers;
 mod observability;
 mod overload;

@@ -261,6 +261,14 @@ impl Tidegate {
         kibibytes.and_then(|number| number.parse::<u64>().ok()).expect("a size in kB") * 1024
     }
 
+    /// The kernel pipes it holds.
+    pub fn pipes(&self) -> usize {
+        let files =
+            fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero())).expect("the process's files in /proc");
+        let ends = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        ends.filter(|end| end.to_string_lossy().starts_with("pipe:")).count() / 2
+    }
+
     /// Sockets and files that the process has open.
     pub fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero())).expect("the process's files in /proc").count()

@@ -56,6 +56,17 @@ impl Buffer {
         Self { data: take(size), out: MAX_HEADER, ready: MAX_HEADER, end: MAX_HEADER }
     }
 
+    /// An empty one that takes a frame of this size whole, in bytes. Not of a class where none that large is left.
+    pub(crate) fn for_frame(len: usize) -> Self {
+        let size = SIZES.iter().position(|size| len <= size - MAX_HEADER);
+        let size = [Size::Small, Size::Large, Size::Huge][size.unwrap_or(2)];
+        let mut buffer = Self::take(size);
+        if buffer.data.len() < MAX_HEADER + len {
+            give_back(std::mem::replace(&mut buffer.data, vec![0; MAX_HEADER + len].into_boxed_slice()));
+        }
+        buffer
+    }
+
     /// What may leave.
     pub(crate) fn released(&self) -> &[u8] {
         &self.data[self.out..self.ready]

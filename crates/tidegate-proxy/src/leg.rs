@@ -8,9 +8,15 @@ use std::{
 
 use tidegate_session::{Parting, Side};
 use tidegate_wire::{CloseFrame, Mask, Opcode, encode_control};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
 
-use crate::stream::Stream;
+use crate::{
+    pipe::Pipe,
+    stream::{Stream, poll_drain},
+};
 
 pub(crate) struct Leg {
     side: Side,
@@ -51,6 +57,24 @@ impl Leg {
         let mut buf = ReadBuf::new(space);
         ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// The socket, if frames go over it as they are.
+    pub(crate) fn bare(&self) -> Option<&TcpStream> {
+        self.stream.as_ref().and_then(Stream::bare)
+    }
+
+    /// Writes what the pipe holds.
+    ///
+    /// # Errors
+    /// As [`poll_write`](Self::poll_write).
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let Some(socket) = self.bare() else { return self.fail(io::ErrorKind::NotConnected.into()) };
+        match poll_drain(socket, cx, pipe) {
+            Poll::Ready(Ok(0)) => self.fail(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Err(error)) => self.fail(error),
+            other => other,
+        }
     }
 
     /// # Errors

@@ -12,6 +12,7 @@ mod capacity;
 mod clock;
 mod command;
 mod counters;
+mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod head;
@@ -22,6 +23,7 @@ mod meter;
 pub mod metrics;
 mod overload;
 mod patient;
+mod pipe;
 mod plain;
 mod pool;
 mod random;

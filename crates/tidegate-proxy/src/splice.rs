@@ -8,12 +8,12 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
 use tidegate_session::{Hold, Input, LegRecord, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
-use tidegate_wire::{CloseFrame, Limits, Opcode, Scanner, Sender, Step, Tally, Violation};
+use tidegate_wire::{CloseFrame, Limits, MAX_HEADER, Opcode, Sender, Step, Tally, Violation};
 use tokio::time::Sleep;
 
 use crate::{
@@ -21,17 +21,15 @@ use crate::{
     capacity::Slot,
     clock,
     counters::RouteCounters,
+    flow::{Flow, NoPipe},
     leg::Leg,
-    meter::Meter,
     metrics::Metrics,
     registry::Entry,
-    stream::Stream,
+    stream::{Stream, poll_fill, poll_peek},
 };
 
 /// Reads of one direction before the other sessions of this worker get their turn.
 const TURN: usize = 8;
-/// A read of fewer bytes shows that this direction is no bulk, or no more, in bytes.
-const FEW: usize = 4 << 10;
 /// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
 /// uploads learns of its Close only behind what is on its way already.
 const MAX_DISCARDED: u32 = 16 << 20;
@@ -42,9 +40,9 @@ pub(crate) struct Splice {
     client: Leg,
     upstream: Leg,
     /// From the client to the upstream.
-    up: Pipe,
+    up: Flow,
     /// From the upstream to the client.
-    down: Pipe,
+    down: Flow,
     /// Its place with the governor, until the upstream is gone. `None` as well for a client that got none.
     slot: Option<Slot>,
     entry: Entry,
@@ -52,20 +50,6 @@ pub(crate) struct Splice {
     metrics: Arc<Metrics>,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
-}
-
-/// One direction: what was read from one leg and has not left on the other.
-struct Pipe {
-    scanner: Scanner,
-    buffer: Option<Buffer>,
-    /// What its last frames needed.
-    size: Size,
-    meter: Meter,
-    totals: Tally,
-    /// Bytes that were thrown away because nothing of its sender is of interest any more.
-    discarded: u32,
-    /// Bytes of frames that the other end could not be given any more.
-    undelivered: u32,
 }
 
 /// A session that is over.
@@ -107,8 +91,8 @@ impl Splice {
             session,
             client: Leg::new(Side::Client, client),
             upstream: Leg::new(Side::Upstream, upstream),
-            up: Pipe::new(Sender::Client, deflate, limits, &client_early),
-            down: Pipe::new(Sender::Server, deflate, limits, &upstream_early.unwrap_or_default()),
+            up: Flow::new(Sender::Client, deflate, limits, &client_early),
+            down: Flow::new(Sender::Server, deflate, limits, &upstream_early.unwrap_or_default()),
             slot,
             entry,
             counters,
@@ -125,7 +109,7 @@ impl Splice {
             loop {
                 let flushed = self.flush(to, cx, now).is_ready();
                 if self.session.input(from) == Input::Discard {
-                    self.pipe(from).discard_pending();
+                    self.flow(from).discard_pending();
                     break;
                 }
                 if !flushed {
@@ -137,7 +121,7 @@ impl Splice {
                 }
             }
             if self.read(from, cx, now).is_pending() {
-                self.pipe(from).settle();
+                self.flow(from).settle();
                 return self.count(from, now);
             }
         }
@@ -149,16 +133,34 @@ impl Splice {
 
     /// Writes what was released to this side, and what tidegate itself has for it.
     fn flush(&mut self, to: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let (pipe, leg) = match to {
+        let (flow, leg) = match to {
             Side::Upstream => (&mut self.up, &mut self.upstream),
             Side::Client => (&mut self.down, &mut self.client),
         };
         let result = loop {
-            let Some(buffer) = pipe.buffer.as_mut().filter(|buffer| !buffer.released().is_empty()) else {
+            if let Some(transit) = flow.transit.as_mut().filter(|transit| transit.is_whole()) {
+                if !leg.takes_bytes() {
+                    flow.drop_released();
+                    continue;
+                }
+                match leg.poll_drain(cx, &mut transit.pipe) {
+                    Poll::Ready(Ok(_)) => {
+                        let more = transit.pipe.held() > 0;
+                        if !more {
+                            flow.transit = None;
+                        }
+                        self.session.handle_progress(to, more, now);
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                    Poll::Pending => break Poll::Pending,
+                }
+            }
+            let Some(buffer) = flow.buffer.as_mut().filter(|buffer| !buffer.released().is_empty()) else {
                 break leg.poll_flush(cx);
             };
             if !leg.takes_bytes() {
-                pipe.drop_released();
+                flow.drop_released();
                 continue;
             }
             match leg.poll_write(cx, buffer.released()) {
@@ -176,7 +178,7 @@ impl Splice {
                 Poll::Ready(())
             }
             Poll::Ready(Err(_)) => {
-                pipe.drop_released();
+                flow.drop_released();
                 self.session.handle_write_error(to, now);
                 Poll::Ready(())
             }
@@ -190,15 +192,17 @@ impl Splice {
     /// Judges what is at the front of what this side sent. `false`: nothing more until more is read. Everything
     /// released before must have left.
     fn judge(&mut self, from: Side, now: Instant) -> bool {
-        let (pipe, leg) = match from {
+        let (flow, leg) = match from {
             Side::Client => (&mut self.up, &mut self.client),
             Side::Upstream => (&mut self.down, &mut self.upstream),
         };
-        let Some(buffer) = pipe.buffer.as_mut().filter(|buffer| !buffer.is_empty()) else { return false };
+        let large = flow.large();
+        let Some(buffer) = flow.buffer.as_mut().filter(|buffer| !buffer.is_empty()) else { return false };
         let relay = self.session.input(from) == Input::Relay;
-        match pipe.scanner.advance(buffer.pending(), largest_frame(), buffer.is_full()) {
+        match flow.scanner.advance(buffer.pending(), largest_frame(), buffer.is_full()) {
             Ok(Step::Forward(len)) if relay => {
                 buffer.release(len);
+                flow.learn(large);
                 self.session.active(now);
             }
             Ok(Step::Fragment(part)) if relay => {
@@ -207,12 +211,12 @@ impl Splice {
             }
             Ok(Step::Forward(len)) => {
                 buffer.skip(len);
-                pipe.undelivered = pipe.undelivered.saturating_add(len as u32);
+                flow.undelivered = flow.undelivered.saturating_add(len as u32);
                 self.session.handle_stray_data(from, now);
             }
             Ok(Step::Fragment(part)) => {
                 buffer.skip(part.skip + part.payload);
-                pipe.undelivered = pipe.undelivered.saturating_add((part.skip + part.payload) as u32);
+                flow.undelivered = flow.undelivered.saturating_add((part.skip + part.payload) as u32);
                 self.session.handle_stray_data(from, now);
             }
             Ok(Step::Control(frame)) => match self.session.handle_control(from, &frame, now) {
@@ -233,9 +237,7 @@ impl Splice {
                 }
             }
             Ok(Step::Need(missing)) => {
-                if let Some(size) = buffer.reserve(missing) {
-                    pipe.size = size;
-                }
+                flow.lacks(missing, large);
                 return false;
             }
             Err(violation) => {
@@ -248,7 +250,7 @@ impl Splice {
 
     /// An upstream's Close came: what it leaves undone is noticed.
     fn notice_premature(&mut self) {
-        let untaken = self.up.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty());
+        let untaken = !self.up.is_empty();
         let what = if self.down.scanner.in_message() {
             Premature::InMessage
         } else if untaken || self.up.scanner.in_message() {
@@ -263,7 +265,7 @@ impl Splice {
 
     /// Reads once from this side. `Ready`: there may be more.
     fn read(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let (pipe, leg) = match from {
+        let (flow, leg) = match from {
             Side::Client => (&mut self.up, &mut self.client),
             Side::Upstream => (&mut self.down, &mut self.upstream),
         };
@@ -271,37 +273,42 @@ impl Splice {
         if matches!(input, Input::Ended | Input::Paused) || leg.is_gone() {
             return Poll::Pending;
         }
-        let size = pipe.size;
-        let buffer = pipe.buffer.get_or_insert_with(|| Buffer::take(size));
+        if flow.transit.is_some() {
+            return self.fill(from, cx, now);
+        }
+        if input == Input::Relay && flow.expects_large() && ready!(self.peek(from, cx)) {
+            return self.fill(from, cx, now);
+        }
+        let (flow, leg) = match from {
+            Side::Client => (&mut self.up, &mut self.client),
+            Side::Upstream => (&mut self.down, &mut self.upstream),
+        };
         let read = if input == Input::Discard {
             let mut waste = Buffer::take(Size::Small);
             leg.poll_read(cx, waste.space())
         } else {
-            leg.poll_read(cx, buffer.space())
+            leg.poll_read(cx, flow.space())
         };
         match read {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) => {
-                let how = if buffer.pending().is_empty() { Loss::Fin } else { Loss::MidFrame };
-                buffer.clear_pending();
+                let how = if flow.is_empty() { Loss::Fin } else { Loss::MidFrame };
+                flow.clear_pending();
                 self.session.handle_eof(from, how, now);
             }
             Poll::Ready(Ok(len)) if input == Input::Discard => {
-                pipe.discarded += len as u32;
-                if pipe.discarded > MAX_DISCARDED {
+                flow.discarded += len as u32;
+                if flow.discarded > MAX_DISCARDED {
                     leg.let_go(Parting::Reset);
                     self.session.handle_gone(from);
                 }
             }
             Poll::Ready(Ok(len)) => {
-                if len < FEW {
-                    pipe.size = Size::Small;
-                }
-                buffer.filled(len);
+                flow.filled(len);
                 self.session.heard(from, now);
             }
             Poll::Ready(Err(error)) => {
-                buffer.clear_pending();
+                flow.clear_pending();
                 // TLS that ends without close_notify: many do, and no more was lost than by a FIN.
                 let fin = error.kind() == io::ErrorKind::UnexpectedEof;
                 self.session.handle_eof(from, if fin { Loss::Fin } else { Loss::Reset }, now);
@@ -310,18 +317,72 @@ impl Splice {
         Poll::Ready(())
     }
 
+    /// Looks whether a large frame comes next, and takes a pipe for it.
+    fn peek(&mut self, from: Side, cx: &mut Context<'_>) -> Poll<bool> {
+        let (flow, leg, to) = match from {
+            Side::Client => (&mut self.up, &self.client, &self.upstream),
+            Side::Upstream => (&mut self.down, &self.upstream, &self.client),
+        };
+        let (Some(socket), Some(_)) = (leg.bare(), to.bare()) else { return Poll::Ready(false) };
+        let mut head = [0; MAX_HEADER];
+        // An error is the next read's.
+        let len = ready!(poll_peek(socket, cx, &mut head)).unwrap_or(0);
+        Poll::Ready(flow.begin_transit(&head[..len]).unwrap_or_else(|NoPipe| {
+            self.metrics.limit_hits.with_label_values(&["pipes", "copy"]).inc();
+            false
+        }))
+    }
+
+    /// Moves more of a frame from this side into its pipe. `Ready`: there may be more.
+    fn fill(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let (flow, leg) = match from {
+            Side::Client => (&mut self.up, &self.client),
+            Side::Upstream => (&mut self.down, &self.upstream),
+        };
+        let (Some(transit), Some(socket)) = (&mut flow.transit, leg.bare()) else { return Poll::Pending };
+        let missing = transit.missing();
+        match ready!(poll_fill(socket, cx, &mut transit.pipe, missing)) {
+            Ok(0) => {
+                flow.clear_pending();
+                self.session.handle_eof(from, Loss::MidFrame, now);
+            }
+            Ok(len) => {
+                self.session.heard(from, now);
+                if flow.arrived(len) {
+                    if self.session.input(from) == Input::Relay {
+                        self.session.active(now);
+                    } else {
+                        flow.drop_released();
+                        self.session.handle_stray_data(from, now);
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                self.metrics.limit_hits.with_label_values(&["pipe_size", "copy"]).inc();
+                if flow.copy_out().is_err() {
+                    self.session.handle_eof(from, Loss::Reset, now);
+                }
+            }
+            Err(_) => {
+                flow.clear_pending();
+                self.session.handle_eof(from, Loss::Reset, now);
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Adds what this side sent to the counters, and holds it against the limits by the second.
     fn count(&mut self, from: Side, now: Instant) {
-        let pipe = self.pipe(from);
-        let tally = pipe.scanner.take_tally();
+        let flow = self.flow(from);
+        let tally = flow.scanner.take_tally();
         if tally == Tally::default() {
             return;
         }
-        pipe.totals.add(&tally);
-        let verdict = pipe.meter.check(&tally, now);
+        flow.totals.add(&tally);
+        let verdict = flow.meter.check(&tally, now);
         self.counters.add(from, &tally);
         if let Err(violation) = verdict {
-            self.pipe(from).clear_pending();
+            self.flow(from).clear_pending();
             self.violation(from, violation, now);
         }
     }
@@ -388,7 +449,7 @@ impl Splice {
     fn let_go(&mut self, side: Side, how: Parting) {
         self.leg(side).let_go(how);
         // What is half read stays: the other side's frames are still followed, to its Close.
-        self.pipe(side.other()).drop_released();
+        self.flow(side.other()).drop_released();
     }
 
     /// Sleeps until the session's next deadline. One that moved back is looked at when the earlier one comes.
@@ -409,7 +470,7 @@ impl Splice {
         }
     }
 
-    fn pipe(&mut self, from: Side) -> &mut Pipe {
+    fn flow(&mut self, from: Side) -> &mut Flow {
         match from {
             Side::Client => &mut self.up,
             Side::Upstream => &mut self.down,
@@ -466,7 +527,7 @@ impl Splice {
         let over = Session::new(Arc::default(), 0, clock::now());
         let record = std::mem::replace(&mut self.session, over).into_record();
         let (up, down) = (&self.up, &self.down);
-        let after_close = |pipe: &Pipe, leg: &LegRecord| if leg.received.is_some() { pipe.discarded } else { 0 };
+        let after_close = |flow: &Flow, leg: &LegRecord| if leg.received.is_some() { flow.discarded } else { 0 };
         Finished {
             up: up.totals,
             down: down.totals,
@@ -474,62 +535,6 @@ impl Splice {
             after_close: [after_close(up, &record.client), after_close(down, &record.upstream)],
             record,
             retry_after,
-        }
-    }
-}
-
-impl Pipe {
-    fn new(sender: Sender, deflate: bool, limits: Limits, early: &[u8]) -> Self {
-        let mut pipe = Self {
-            scanner: Scanner::new(sender, deflate, limits),
-            buffer: None,
-            size: Size::Small,
-            meter: Meter::new(&limits, sender),
-            totals: Tally::default(),
-            discarded: 0,
-            undelivered: 0,
-        };
-        if !early.is_empty() {
-            let mut buffer = Buffer::take(Size::Small);
-            buffer.space()[..early.len()].copy_from_slice(early);
-            buffer.filled(early.len());
-            pipe.buffer = Some(buffer);
-        }
-        pipe
-    }
-
-    /// Data frames so far.
-    fn messages(&self) -> u64 {
-        self.totals.data_frames() + self.scanner.tally().data_frames()
-    }
-
-    /// What was to leave has nowhere to go.
-    fn drop_released(&mut self) {
-        if let Some(buffer) = &mut self.buffer {
-            let len = buffer.released().len();
-            buffer.left(len);
-            self.undelivered = self.undelivered.saturating_add(len as u32);
-        }
-    }
-
-    /// What came behind the end of its sender's part.
-    fn discard_pending(&mut self) {
-        if let Some(buffer) = &self.buffer {
-            self.discarded += buffer.pending().len() as u32;
-        }
-        self.clear_pending();
-    }
-
-    fn clear_pending(&mut self) {
-        if let Some(buffer) = &mut self.buffer {
-            buffer.clear_pending();
-        }
-    }
-
-    /// Gives an empty buffer back to the worker.
-    fn settle(&mut self) {
-        if self.buffer.as_ref().is_some_and(Buffer::is_empty) {
-            self.buffer = None;
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
-use crate::accept::Accepted;
+use crate::{accept::Accepted, pipe::Pipe};
 
 /// Bytes in order, both ways. An enum and not a generic: one splice, whatever stands at its ends.
 #[derive(Debug)]
@@ -43,6 +43,14 @@ impl Stream {
 
     pub(crate) const fn is_tls(&self) -> bool {
         matches!(self, Self::Client(_) | Self::Upstream(_))
+    }
+
+    /// The socket, if nothing stands between it and the frames.
+    pub(crate) const fn bare(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            _ => None,
+        }
     }
 
     /// Makes the end of this transport a reset: the kernel forgets what the peer does not take.
@@ -114,43 +122,75 @@ fn write_through<S: AsyncWrite>(mut stream: Pin<&mut S>, cx: &mut Context<'_>, d
 // cancellation off and on at each call, which was 1.4 % of the time of a small message by perf.
 
 fn receive(stream: &TcpStream, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-    transfer(
-        stream,
-        Interest::READABLE,
-        space.len(),
-        |stream| stream.poll_read_ready(cx),
-        |stream| rustix::net::recv(stream, &mut *space, RecvFlags::empty()).map(|(len, _)| len),
-    )
+    transfer(stream, cx, Interest::READABLE, |stream| {
+        let (len, _) = rustix::net::recv(stream, &mut *space, RecvFlags::empty())?;
+        Ok(Moved { len, last: 0 < len && len < space.len() })
+    })
 }
 
 fn send(stream: &TcpStream, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-    transfer(
-        stream,
-        Interest::WRITABLE,
-        data.len(),
-        |stream| stream.poll_write_ready(cx),
-        |stream| rustix::net::send(stream, data, SendFlags::NOSIGNAL),
-    )
+    transfer(stream, cx, Interest::WRITABLE, |stream| {
+        let len = rustix::net::send(stream, data, SendFlags::NOSIGNAL)?;
+        Ok(Moved { len, last: 0 < len && len < data.len() })
+    })
 }
 
-/// One system call where the socket is ready for it. A transfer of less than there was room for, but more than
-/// nothing, shows that the socket is not ready any more: no second call is needed to learn that.
+/// Looks at the first bytes that wait, and leaves them there.
+pub(crate) fn poll_peek(stream: &TcpStream, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+    transfer(stream, cx, Interest::READABLE, |stream| {
+        let (len, _) = rustix::net::recv(stream, &mut *space, RecvFlags::PEEK)?;
+        Ok(Moved { len, last: false })
+    })
+}
+
+/// Moves up to `most` bytes from the socket into the pipe. 0: the socket's end.
+///
+/// # Errors
+/// [`StorageFull`](io::ErrorKind::StorageFull): the socket has more, but the pipe takes no more.
+pub(crate) fn poll_fill(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    pipe: &mut Pipe,
+    most: usize,
+) -> Poll<io::Result<usize>> {
+    // Less than was asked for, or nothing, moves when the socket is empty as well as when the pipe is full.
+    let waits = |stream: &TcpStream| rustix::io::ioctl_fionread(stream).is_ok_and(|len| len > 0);
+    transfer(stream, cx, Interest::READABLE, |stream| match pipe.fill(stream, most) {
+        Err(Errno::AGAIN) if pipe.held() > 0 && waits(stream) => Err(Errno::NOSPC),
+        Ok(len) => Ok(Moved { len, last: 0 < len && len < most && !waits(stream) }),
+        Err(errno) => Err(errno),
+    })
+}
+
+/// Moves what the pipe holds to the socket, as far as that takes it.
+pub(crate) fn poll_drain(stream: &TcpStream, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+    transfer(stream, cx, Interest::WRITABLE, |stream| Ok(Moved { len: pipe.drain(stream)?, last: false }))
+}
+
+/// What one system call moved.
+struct Moved {
+    len: usize,
+    /// The socket is not ready any more: no second call is needed to learn that. So it is when less moved than there
+    /// was room for, but more than nothing.
+    last: bool,
+}
+
+/// One system call where the socket is ready for it.
 fn transfer(
     stream: &TcpStream,
+    cx: &mut Context<'_>,
     interest: Interest,
-    room: usize,
-    mut ready: impl FnMut(&TcpStream) -> Poll<io::Result<()>>,
-    mut call: impl FnMut(&TcpStream) -> Result<usize, Errno>,
+    mut call: impl FnMut(&TcpStream) -> Result<Moved, Errno>,
 ) -> Poll<io::Result<usize>> {
     loop {
-        ready!(ready(stream))?;
+        ready!(if interest.is_readable() { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) })?;
         let mut part = None;
         let done = stream.try_io(interest, || match call(stream) {
-            Ok(len) if 0 < len && len < room => {
+            Ok(Moved { len, last: true }) => {
                 part = Some(len);
                 Err(io::ErrorKind::WouldBlock.into())
             }
-            Ok(len) => Ok(len),
+            Ok(Moved { len, .. }) => Ok(len),
             Err(Errno::INTR) => Err(io::ErrorKind::Interrupted.into()),
             Err(errno) => Err(errno.into()),
         });

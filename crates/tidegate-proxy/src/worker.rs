@@ -28,7 +28,7 @@ use crate::{
     accept::{Accepted, Acceptor, Listening},
     clock,
     counters::RouteCounters,
-    http,
+    flow, http,
     registry::Registry,
     shared::Shared,
     strain::Newcomer,
@@ -170,6 +170,7 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> io::Result<(Vec<Handl
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)
                 .max_io_events_per_tick(EVENT_INTERVAL as usize)
+                .on_thread_park(flow::pause)
                 .build_local(LocalOptions::default());
             let runtime = match runtime {
                 Ok(runtime) => runtime,

@@ -160,6 +160,32 @@ impl Scanner {
         }
     }
 
+    /// The length on the wire, in bytes, of the frame that begins with `head`, if that is a legal data frame whose
+    /// payload nobody needs to look at: no text that is validated. `None` in all other cases, which
+    /// [`advance`](Self::advance) judges.
+    #[must_use]
+    pub fn opaque(&self, head: &[u8]) -> Option<u64> {
+        self.judge_head(head).map(|(header, _, size)| header.len.saturating_add(size as u64))
+    }
+
+    /// An [`opaque`](Self::opaque) frame that begins with `head` passed as it came, whole.
+    pub fn passed(&mut self, head: &[u8]) {
+        if let Some((header, message, _)) = self.judge_head(head) {
+            self.tally.count(header.opcode, header.len);
+            self.open = (!header.fin).then_some(message);
+        }
+    }
+
+    fn judge_head(&self, head: &[u8]) -> Option<(FrameHeader, Message, usize)> {
+        let (header, size) = FrameHeader::parse(head).ok()??;
+        let masked = header.mask.is_some() == (self.sender == Sender::Client);
+        if !masked || header.opcode.is_control() || self.oversized.is_some() {
+            return None;
+        }
+        let message = self.judge(header).ok().filter(|message| !message.validate)?;
+        Some((header, message, size))
+    }
+
     /// The frame at the start of `data`. Only a data frame that leaves as it is may stand behind others: what
     /// else there is waits until it is at the `front`.
     #[inline]
@@ -426,6 +452,32 @@ mod tests {
         assert_eq!(out[0], 0x41);
         assert_eq!(messages(&out), messages(&stream));
         assert_eq!(out[2 + 2 + 196] & 0x70, 0);
+    }
+
+    #[test]
+    fn what_may_pass_unseen_is_known_by_its_header() {
+        let limits = Limits { max_message_size: 10_000, ..Limits::default() };
+        let mut scanner = Scanner::new(Sender::Server, true, limits);
+        let check = |scanner: &Scanner, head: &[u8], len| assert_eq!(scanner.opaque(head), len, "{head:?}");
+        check(&scanner, b"\x82\x7e\x03\xe8", Some(1004));
+        check(&scanner, b"\x82\x7e\x03", None);
+        check(&scanner, b"\x82\xfe\x03\xe8\0\0\0\0", None);
+        check(&scanner, b"\x82\x7e\x27\x11", None);
+        check(&scanner, b"\x81\x7e\x03\xe8", None);
+        check(&scanner, b"\xc1\x7e\x03\xe8", Some(1004));
+        check(&scanner, b"\x80\x7e\x03\xe8", None);
+        check(&scanner, b"\x88\x00", None);
+        scanner.passed(b"\x02\x7e\x03\xe8");
+        assert!(scanner.in_message());
+        check(&scanner, b"\x82\x7e\x03\xe8", None);
+        check(&scanner, b"\x80\x7e\x23\x29", None);
+        check(&scanner, b"\x80\x7e\x03\xe8", Some(1004));
+        scanner.passed(b"\x80\x7e\x03\xe8");
+        assert!(!scanner.in_message());
+        assert_eq!(scanner.take_tally(), Tally { binary: 1, continuation: 1, bytes: 2000, ..Tally::default() });
+        let fragment = frame(false, Opcode::Text, None, b"looked at");
+        assert_eq!(scanner.advance(&fragment, CAPACITY, false), Ok(Step::Forward(fragment.len())));
+        check(&scanner, b"\x80\x7e\x03\xe8", None);
     }
 
     fn any_message() -> impl Strategy<Value = (bool, Vec<Vec<u8>>)> {
