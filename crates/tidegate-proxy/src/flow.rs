@@ -25,14 +25,15 @@ const ALWAYS_SPLICED: usize = 64 << 10;
 /// The largest that is spliced, in bytes.
 const MOST_SPLICED: usize = (1 << 20) + (64 << 10);
 /// What waits in a socket is taken to be out of the cache when the worker, without a pause, has moved so many bytes
-/// since this direction's last large frame. A few second-level caches.
-const COLD: u64 = 8 << 20;
+/// since this direction's last large frame. A few second-level caches. In KiB.
+const COLD: u32 = 8 << 10;
 /// Large opaque frames in a row before the next one is looked for with a peek.
 const ROW: u8 = 2;
 
 thread_local! {
-    static MOVED: Cell<u64> = const { Cell::new(0) };
-    static PAUSED: Cell<u64> = const { Cell::new(0) };
+    /// What this worker has moved in large frames, in KiB, modulo 2^32; and what it had when it last had a pause.
+    static MOVED: Cell<u32> = const { Cell::new(0) };
+    static PAUSED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// This worker has nothing to do.
@@ -49,14 +50,14 @@ pub(crate) struct Flow {
     pub(crate) size: Size,
     /// Large opaque frames in a row.
     row: u8,
-    /// The last of them in bytes.
-    large: u32,
+    /// The last of them was of a size that is always spliced.
+    huge: bool,
     /// Bytes that must come to complete a frame behind which a pipe may take the next. 0: any.
     exact: u32,
-    /// What the worker had moved in all when it came.
-    moved: u64,
+    /// What the worker had moved in all when it came, in KiB, modulo 2^32.
+    moved: u32,
     pub(crate) meter: Meter,
-    pub(crate) totals: Tally,
+    pub(crate) totals: Totals,
     /// Bytes that were thrown away because nothing of its sender is of interest any more.
     pub(crate) discarded: u32,
     /// Bytes of frames that the other end could not be given any more.
@@ -72,6 +73,23 @@ pub(crate) struct Transit {
     missing: u32,
 }
 
+/// What went through one direction in all, as the access log has it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Totals {
+    pub(crate) data_frames: u64,
+    pub(crate) control_frames: u64,
+    /// Of payload of data frames.
+    pub(crate) bytes: u64,
+}
+
+impl Totals {
+    pub(crate) fn add(&mut self, tally: &Tally) {
+        self.data_frames += tally.data_frames();
+        self.control_frames += tally.control_frames();
+        self.bytes += tally.bytes;
+    }
+}
+
 /// All pipes of this worker are in use, or the system gives none.
 pub(crate) struct NoPipe;
 
@@ -83,11 +101,11 @@ impl Flow {
             transit: None,
             size: Size::Small,
             row: 0,
-            large: 0,
+            huge: false,
             exact: 0,
             moved: 0,
             meter: Meter::new(&limits, sender),
-            totals: Tally::default(),
+            totals: Totals::default(),
             discarded: 0,
             undelivered: 0,
         };
@@ -102,7 +120,7 @@ impl Flow {
 
     /// Data frames so far.
     pub(crate) fn messages(&self) -> u64 {
-        self.totals.data_frames() + self.scanner.tally().data_frames()
+        self.totals.data_frames + self.scanner.tally().data_frames()
     }
 
     /// Whether everything that was read has left.
@@ -143,8 +161,8 @@ impl Flow {
     pub(crate) fn learn(&mut self, large: Option<usize>) {
         let Some(total) = large else { return self.row = 0 };
         self.row = (self.row + 1).min(ROW);
-        self.large = total as u32;
-        self.moved = MOVED.get() + total as u64;
+        self.huge = total >= ALWAYS_SPLICED;
+        self.moved = MOVED.get().wrapping_add(total as u32 >> 10);
         MOVED.set(self.moved);
     }
 
@@ -163,11 +181,12 @@ impl Flow {
 
     /// Whether the next frame is likely to be one for a kernel pipe.
     pub(crate) fn expects_large(&self) -> bool {
-        self.row == ROW && self.is_empty() && (self.large as usize >= ALWAYS_SPLICED || self.is_cold())
+        self.row == ROW && self.is_empty() && (self.huge || self.is_cold())
     }
 
     fn is_cold(&self) -> bool {
-        MOVED.get() - self.moved.max(PAUSED.get()) > COLD
+        let now = MOVED.get();
+        now.wrapping_sub(self.moved).min(now.wrapping_sub(PAUSED.get())) > COLD
     }
 
     /// Takes the frame that begins with `head`, none of which was read yet, through a kernel pipe. `Ok(false)`: it is

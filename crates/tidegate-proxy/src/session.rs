@@ -13,19 +13,19 @@ use tidegate_config::{Change, Config, Route, ServerAddress};
 use tidegate_session::{
     CloseFrame, Closing, End, LegRecord, Order, Premature, Record, Refused, Session, Side, Verdict,
 };
-use tidegate_wire::Tally;
 use tokio::task::spawn_local;
 
 use crate::{
     access::{ClosePart, LegPart, Legs, Line, SessionPart},
     capacity::Slot,
     clock,
+    flow::Totals,
     http::{Client, since},
     patient::Patient,
     splice::{Finished, Parts, Splice},
     stream::Stream,
     upstream::Accepted,
-    worker::{self, Load},
+    worker::{self, Load, Worker},
 };
 
 /// What is known of a client when its request is.
@@ -54,21 +54,21 @@ impl Opening {
     /// A session begins as soon as the client has its 101.
     pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
         // What an idle session holds on to is what this future holds: the upstream's answer only until the splice is
-        // made of it, the splice in a box of its own size.
+        // made of it, the splice in a box of its own size. And what moves from one variable to another, it holds twice.
         let upstream = Box::new((accepted, slot));
         spawn_local(async move {
-            let Self { facts, upgraded, pending, config } = self;
             let began = clock::now();
-            let handshake_s = since(facts.started);
+            let handshake_s = since(self.facts.started);
             let (splice, open) = {
-                let client = transport(upgraded).await;
+                let client = transport(self.upgraded).await;
                 let (accepted, slot) = *upstream;
-                let open = Open::new(&facts, &accepted, &slot);
-                drop(pending);
-                (Box::pin(facts.splice(client, accepted, slot, &config, began)), open)
+                let open = Open::new(&self.facts, &accepted, &slot);
+                drop(self.pending);
+                (Box::pin(self.facts.splice(client, accepted, slot, &self.config, began)), open)
             };
+            drop(self.config);
             let finished = splice.await;
-            open.close(&facts, &finished, handshake_s, since(began));
+            open.close(&self.facts, &finished, handshake_s, since(began));
         });
     }
 
@@ -105,7 +105,7 @@ async fn transport(upgraded: OnUpgrade) -> Option<(Stream, Bytes)> {
 
 /// An open session, as the metrics have it. Dropped without [`close`](Self::close) by a panic alone.
 struct Open {
-    client: Client,
+    worker: Rc<Worker>,
     route: Arc<Route>,
     endpoint: Arc<ServerAddress>,
     subprotocol: Option<Box<str>>,
@@ -114,7 +114,7 @@ struct Open {
 
 impl Open {
     fn new(facts: &Facts, accepted: &Accepted, slot: &Slot) -> Self {
-        let (client, route) = (facts.client.clone(), facts.route.clone());
+        let (client, route) = (&facts.client, facts.route.clone());
         let subprotocol = accepted.protocol.as_ref().and_then(|protocol| protocol.to_str().ok()).map(Box::from);
         let metrics = &client.worker.shared.metrics;
         {
@@ -124,13 +124,13 @@ impl Open {
             metrics.sessions.with_label_values(&[&route.name, &route.upstream]).inc();
         }
         client.worker.sessions.fetch_add(1, Relaxed);
-        Self { client, route, endpoint: slot.address().clone(), subprotocol, closed: false }
+        Self { worker: client.worker.clone(), route, endpoint: slot.address().clone(), subprotocol, closed: false }
     }
 
     fn close(mut self, facts: &Facts, finished: &Finished, handshake_s: f64, duration_s: f64) {
         let record = &finished.record;
         self.count(record);
-        let shared = &self.client.worker.shared;
+        let shared = &self.worker.shared;
         shared.metrics.session_duration.with_label_values(&[&self.route.name]).observe(duration_s);
         if record.verdict == Verdict::Unclosable {
             shared.unclosable.fetch_add(1, Relaxed);
@@ -161,15 +161,15 @@ impl Open {
 
     fn count(&mut self, record: &Record) {
         self.closed = true;
-        self.client.worker.shared.metrics.closed(&self.route.name, &self.route.upstream, record);
-        self.client.worker.sessions.fetch_sub(1, Relaxed);
+        self.worker.shared.metrics.closed(&self.route.name, &self.route.upstream, record);
+        self.worker.sessions.fetch_sub(1, Relaxed);
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.closed {
-            self.client.worker.shared.metrics.task_panics.inc();
+            self.worker.shared.metrics.task_panics.inc();
             let lost = || LegRecord { sent: None, received: None, end: tidegate_session::LegEnd::Lost };
             let (client, upstream) = (lost(), lost());
             let (end, verdict, premature, closing) = (End::Internal, Verdict::Unclosable, None, Closing::default());
@@ -292,13 +292,13 @@ impl Client {
     }
 }
 
-fn leg<'a>(record: &'a LegRecord, tally: &Tally, after_close: u32) -> LegPart<'a> {
+fn leg<'a>(record: &'a LegRecord, totals: &Totals, after_close: u32) -> LegPart<'a> {
     LegPart {
         sent: record.sent.as_ref().map(close),
         received: record.received.as_ref().map(close),
         end: record.end.word(),
-        frames: tally.data_frames() + tally.control_frames(),
-        bytes: tally.bytes,
+        frames: totals.data_frames + totals.control_frames,
+        bytes: totals.bytes,
         after_close,
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     capacity::Slot,
     clock,
     counters::RouteCounters,
-    flow::{Flow, NoPipe},
+    flow::{Flow, NoPipe, Totals},
     leg::Leg,
     metrics::Metrics,
     registry::Entry,
@@ -56,9 +56,9 @@ pub(crate) struct Splice {
 pub(crate) struct Finished {
     pub(crate) record: Record,
     /// What went from the client to the upstream.
-    pub(crate) up: Tally,
+    pub(crate) up: Totals,
     /// What went from the upstream to the client.
-    pub(crate) down: Tally,
+    pub(crate) down: Totals,
     /// Bytes of frames of this side that did not reach the other, and bytes behind its own Close: the client's, the
     /// upstream's.
     pub(crate) undelivered: [u32; 2],
@@ -105,6 +105,10 @@ impl Splice {
     /// Moves what this side sends to the other, until one of them has to be waited for.
     fn pump(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) {
         let to = from.other();
+        if self.flow(from).is_empty() && self.leg(from).is_waiting() {
+            let _ = self.flush(to, cx, now);
+            return;
+        }
         for _ in 0..TURN {
             loop {
                 let flushed = self.flush(to, cx, now).is_ready();
@@ -273,12 +277,30 @@ impl Splice {
         if matches!(input, Input::Ended | Input::Paused) || leg.is_gone() {
             return Poll::Pending;
         }
-        if flow.transit.is_some() {
-            return self.fill(from, cx, now);
+        if leg.is_waiting() {
+            return Poll::Pending;
         }
-        if input == Input::Relay && flow.expects_large() && ready!(self.peek(from, cx)) {
-            return self.fill(from, cx, now);
+        let peeked = if flow.transit.is_some() {
+            Poll::Ready(true)
+        } else if input == Input::Relay && flow.expects_large() {
+            self.peek(from, cx)
+        } else {
+            Poll::Ready(false)
+        };
+        let read = match peeked {
+            Poll::Ready(true) => self.fill(from, cx, now),
+            Poll::Ready(false) => self.read_some(from, cx, now),
+            Poll::Pending => Poll::Pending,
+        };
+        if read.is_pending() {
+            self.leg(from).wait();
         }
+        read
+    }
+
+    /// Reads once from this side into a buffer.
+    fn read_some(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let input = self.session.input(from);
         let (flow, leg) = match from {
             Side::Client => (&mut self.up, &mut self.client),
             Side::Upstream => (&mut self.down, &mut self.upstream),

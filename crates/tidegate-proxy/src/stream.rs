@@ -175,7 +175,8 @@ struct Moved {
     last: bool,
 }
 
-/// One system call where the socket is ready for it.
+/// One system call where the socket is ready for it. That is asked without tokio's registering for the answer no, which
+/// takes a lock: only where the answer is no the second time a wake-up is asked for.
 fn transfer(
     stream: &TcpStream,
     cx: &mut Context<'_>,
@@ -183,7 +184,6 @@ fn transfer(
     mut call: impl FnMut(&TcpStream) -> Result<Moved, Errno>,
 ) -> Poll<io::Result<usize>> {
     loop {
-        ready!(if interest.is_readable() { stream.poll_read_ready(cx) } else { stream.poll_write_ready(cx) })?;
         let mut part = None;
         let done = stream.try_io(interest, || match call(stream) {
             Ok(Moved { len, last: true }) => {
@@ -197,7 +197,14 @@ fn transfer(
         match (part, done) {
             (Some(len), _) | (None, Ok(len)) => return Poll::Ready(Ok(len)),
             (None, Err(error)) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => {
+                    ready!(if interest.is_readable() {
+                        stream.poll_read_ready(cx)
+                    } else {
+                        stream.poll_write_ready(cx)
+                    })?;
+                }
+                io::ErrorKind::Interrupted => {}
                 _ => return Poll::Ready(Err(error)),
             },
         }

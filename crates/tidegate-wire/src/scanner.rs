@@ -74,7 +74,9 @@ pub struct Scanner {
     sender: Sender,
     /// permessage-deflate was negotiated: the first frame of a message may carry RSV1 (RFC 7692 section 6).
     deflate: bool,
-    limits: Limits,
+    validate_utf8: bool,
+    max_fragments: u32,
+    max_message_size: u64,
     /// A message of which more frames must come.
     open: Option<Message>,
     /// A frame that is leaving in fragments.
@@ -111,7 +113,9 @@ impl Scanner {
         Self {
             sender,
             deflate,
-            limits,
+            validate_utf8: limits.validate_utf8,
+            max_fragments: limits.max_fragments,
+            max_message_size: limits.max_message_size,
             open: None,
             oversized: None,
             text: Utf8::default(),
@@ -235,18 +239,18 @@ impl Scanner {
             (true, None) => Message {
                 len: 0,
                 frames: 0,
-                validate: self.limits.validate_utf8 && header.opcode == Opcode::Text && !header.rsv1,
+                validate: self.validate_utf8 && header.opcode == Opcode::Text && !header.rsv1,
             },
             (false, Some(message)) => message,
             _ => return Err(Violation::Fragmentation),
         };
         message.len = message.len.saturating_add(header.len);
-        if message.len > self.limits.max_message_size {
-            return Err(Violation::MessageTooBig { limit: self.limits.max_message_size });
+        if message.len > self.max_message_size {
+            return Err(Violation::MessageTooBig { limit: self.max_message_size });
         }
         message.frames += 1;
-        if message.frames > self.limits.max_fragments {
-            return Err(Violation::TooManyFragments { limit: self.limits.max_fragments });
+        if message.frames > self.max_fragments {
+            return Err(Violation::TooManyFragments { limit: self.max_fragments });
         }
         Ok(message)
     }
