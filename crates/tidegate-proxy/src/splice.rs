@@ -30,6 +30,8 @@ use crate::{
 
 /// Reads of one direction before the other sessions of this worker get their turn.
 const TURN: usize = 8;
+/// How many of them one that fills a kernel pipe counts for: all, as it moves up to 1 MiB.
+const SPLICED_TURN: usize = TURN;
 /// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
 /// uploads learns of its Close only behind what is on its way already.
 const MAX_DISCARDED: u32 = 16 << 20;
@@ -109,7 +111,8 @@ impl Splice {
             let _ = self.flush(to, cx, now);
             return;
         }
-        for _ in 0..TURN {
+        let mut left = TURN;
+        while left > 0 {
             loop {
                 let flushed = self.flush(to, cx, now).is_ready();
                 if self.session.input(from) == Input::Discard {
@@ -128,6 +131,7 @@ impl Splice {
                 self.flow(from).settle();
                 return self.count(from, now);
             }
+            left -= if self.flow(from).transit.is_some() { SPLICED_TURN } else { 1 }.min(left);
         }
         self.count(from, now);
         // Behind the next look at the sockets. Woken at once, a few bulk streams would have the worker to themselves for
