@@ -1,6 +1,7 @@
 //! What a page in Chromium hears.
 
 use harness::browser::Browser;
+use harness::certificate::Certificate;
 use harness::raw::pair;
 use harness::{Backend, Echo, Runtime, Setup};
 use serde_json::{Value, json};
@@ -56,4 +57,60 @@ async fn chromium_closes_and_its_backend_hears_it() {
     browser.call_socket("mine", "close", json!([3001, "enough"])).await;
     assert_heard(&browser.socket_closed("mine").await, 3001, "enough");
     assert_eq!(gate.record().await.leg("upstream"), "sent 3001, received 3001, clean");
+}
+
+/// Serves the page's request and the sessions behind it, whichever comes.
+async fn page_and_echo(upstream: harness::Upstream) {
+    loop {
+        let mut arrival = upstream.arrival().await;
+        if arrival.header("Upgrade").is_none() {
+            let page = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<!doctype html>";
+            let _ = arrival.try_answer(page).await;
+            continue;
+        }
+        let mut server = arrival.upgrade(&[]).await;
+        tokio::spawn(async move {
+            match server.text().await.as_str() {
+                "terminate" => server.reset(),
+                "wait" => {
+                    let close = server.close().await;
+                    server.answer_close(&close).await;
+                }
+                _ => {
+                    server.send(harness::Frame::close(4001, "bye")).await;
+                    server.close().await;
+                    server.finish().await;
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn chromium_opens_its_sockets_on_the_pages_http2_connection() {
+    let Some(mut browser) = Browser::start_trusting().await else { return };
+    let (certificate, upstream) = (Certificate::new(), harness::Upstream::bind().await);
+    let mut gate = Setup::proxy_to(upstream.address()).tls(&certificate).start().await;
+    tokio::spawn(page_and_echo(upstream));
+    browser.go_to(&gate.secure_url("https", "/page")).await;
+    browser.define_sockets().await;
+    for id in ["theirs", "lost", "mine", "drained"] {
+        browser.open_socket(id, &gate.secure_url("wss", "/ws")).await;
+    }
+    for (id, word) in [("theirs", "close"), ("lost", "terminate"), ("mine", "wait"), ("drained", "wait")] {
+        browser.call_socket(id, "send", json!([word])).await;
+    }
+    assert_heard(&browser.socket_closed("theirs").await, 4001, "bye");
+    assert_heard(&browser.socket_closed("lost").await, 1014, "upstream-lost; retry-after=");
+    browser.call_socket("mine", "close", json!([3001, "enough"])).await;
+    assert_heard(&browser.socket_closed("mine").await, 3001, "enough");
+    gate.terminate();
+    assert_heard(&browser.socket_closed("drained").await, 1012, "restarting; retry-after=");
+    assert_eq!(gate.exit().await.code(), Some(0));
+    let sessions: Vec<_> = gate.records().into_iter().filter(|record| record.event() == "session").collect();
+    assert_eq!(sessions.len(), 4, "{sessions:#?}");
+    for record in sessions {
+        assert_eq!(record.text("http_version"), "HTTP/2.0", "{}", record.line());
+        assert!(record.leg("client").ends_with(", clean"), "{}", record.line());
+    }
 }

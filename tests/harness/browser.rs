@@ -19,9 +19,22 @@ impl Browser {
     /// # Panics
     /// When it does not start.
     pub async fn start() -> Option<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`Self::start`]; it takes any certificate.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_trusting() -> Option<Self> {
+        Self::start_with(&["--ignore-certificate-errors"]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Option<Self> {
         let (chromium, node) = (Tool::Chromium.need()?, Runtime::node()?);
         let profile = Scratch::new("chromium");
-        let mut script = node.script("browser", &json!({ "chromium": chromium, "profile": profile.path() }));
+        let mut script =
+            node.script("browser", &json!({ "chromium": chromium, "profile": profile.path(), "flags": flags }));
         script.event("ready").await;
         Some(Self { script, _profile: profile })
     }
@@ -33,6 +46,14 @@ impl Browser {
     pub async fn go_to(&mut self, url: &str) {
         self.script.tell(&json!({ "goto": url })).await;
         self.script.event("loaded").await;
+    }
+
+    /// Makes the page that was gone to one that opens sockets.
+    ///
+    /// # Panics
+    /// When the browser has ended.
+    pub async fn define_sockets(&mut self) {
+        self.script.tell(&json!({ "define": true })).await;
     }
 
     /// What an expression is on the page, promises awaited.

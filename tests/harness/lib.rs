@@ -8,6 +8,7 @@ pub mod browser;
 pub mod certificate;
 pub mod clock;
 pub mod http;
+pub mod http2;
 pub mod metrics;
 pub mod openssl;
 pub mod ports;
@@ -20,6 +21,7 @@ pub mod tools;
 
 pub use access_log::Record;
 pub use clock::{PATIENCE, eventually, within};
+pub use http2::Http2;
 pub use metrics::Metrics;
 pub use raw::{Echo, Frame, Handshake, Peer, Upstream};
 pub use script::{Backend, Runtime};

@@ -70,6 +70,16 @@ impl Script {
         within(&what, waiting).await
     }
 
+    /// The next event, whatever it is, and however long it takes.
+    ///
+    /// # Panics
+    /// As [`Self::event`].
+    pub async fn next(&mut self) -> Value {
+        let event = self.events.recv().await.expect("a running script");
+        assert_ne!(event["event"], "error", "{event}");
+        event
+    }
+
     /// Gives the script a line of JSON.
     ///
     /// # Panics

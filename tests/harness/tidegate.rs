@@ -56,6 +56,13 @@ impl Setup {
         self
     }
 
+    /// The listener has these keys, too.
+    pub fn listener(mut self, keys: &str) -> Self {
+        self.listener += keys;
+        self.listener.push('\n');
+        self
+    }
+
     /// The process may open this many files.
     pub fn open_files(mut self, limit: u32) -> Self {
         self.open_files = Some(limit);
@@ -130,6 +137,11 @@ impl Tidegate {
     /// Changes the keys of its listener, for the next reload.
     pub fn set_listener(&mut self, keys: impl Into<String>) {
         self.listener = keys.into();
+    }
+
+    /// As [`Self::url`], over TLS.
+    pub fn secure_url(&self, scheme: &str, path: &str) -> String {
+        format!("{scheme}://localhost:{}{path}", self.listen.port())
     }
 
     /// Gives it another configuration and waits until it has made up its mind.
@@ -315,7 +327,7 @@ impl Tidegate {
         let socket = self.admin_socket.as_ref().map_or("off".into(), |path| path.display().to_string());
         let text = format!(
             "{config}\n[[listen]]\naddress = \"{}\"\n{}\n[admin]\naddress = \"{}\"\nsocket = \"{socket}\"\n\n\
-             [log]\naccess = \"{}\"\nlevel = \"debug\"\n",
+             [log]\naccess = \"{}\"\nlevel = \"debug,h2=info\"\n",
             self.listen,
             self.listener,
             self.admin,

@@ -16,7 +16,7 @@ use crate::scratch::{package_directory, target_directory};
 pub enum Tool {
     /// Node with `ws`, `undici` and clients and servers of protocols above WebSocket.
     Node,
-    /// Python with `websockets` and `aiohttp`.
+    /// Python with `websockets`, `aiohttp` and `h2`.
     Python,
     /// Chromium or Chrome.
     Chromium,

@@ -39,6 +39,8 @@ async function main() {
     if (command.goto) {
       await goTo(command.goto);
       report('loaded');
+    } else if (command.define) {
+      await evaluate(script);
     } else if (command.evaluate) {
       report('value', { value: await evaluate(command.evaluate) });
     } else if (command.url) {
@@ -67,6 +69,7 @@ function startChromium() {
       '--disable-component-update',
       '--disable-sync',
       '--no-proxy-server',
+      ...options.flags,
       '--remote-debugging-pipe',
       `--user-data-dir=${options.profile}`,
     ],
@@ -105,17 +108,19 @@ function connect(output, input) {
   };
 }
 
+/** What a page needs to open sockets. */
+const script = `
+  const sockets = {};
+  const tell = (event, fields) => report(JSON.stringify({ event, ...fields }));
+  function openSocket(id, url) {
+    const socket = (sockets[id] = new WebSocket(url));
+    socket.onopen = () => tell('socket-open', { id });
+    socket.onmessage = ({ data }) => tell('socket-message', { id, data });
+    socket.onclose = ({ code, reason, wasClean }) => tell('socket-close', { id, code, reason, wasClean });
+  }`;
+
 /** Serves the page that opens sockets; gives its URL. */
 function servePage() {
-  const script = `
-    const sockets = {};
-    const tell = (event, fields) => report(JSON.stringify({ event, ...fields }));
-    function openSocket(id, url) {
-      const socket = (sockets[id] = new WebSocket(url));
-      socket.onopen = () => tell('socket-open', { id });
-      socket.onmessage = ({ data }) => tell('socket-message', { id, data });
-      socket.onclose = ({ code, reason, wasClean }) => tell('socket-close', { id, code, reason, wasClean });
-    }`;
   const server = http.createServer((request, response) => {
     response.setHeader('Content-Type', 'text/html');
     response.end(`<!doctype html><title>tidegate</title><script>${script}</script>`);

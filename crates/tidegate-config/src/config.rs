@@ -49,6 +49,8 @@ pub struct Listener {
     pub address: Address,
     /// Certificates and whom they are for, where it speaks TLS.
     pub tls: Option<ListenTls>,
+    /// Most streams of one HTTP/2 connection at a time, 1 to 1000. Default 100.
+    pub http2_max_streams: u32,
 }
 
 /// One `[[route]]`, with `[defaults]` where it is silent.

@@ -101,8 +101,14 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         let mut reader = Reader::of(table, &sections::LISTEN, problems);
         reader.report_missing();
         let address = reader.text("address", addresses::listen);
+        let (http2, http2_max_streams) = (reader.flag("http2"), reader.count("http2_max_streams"));
+        let asked = table.get_ref().get("http2");
         let table = reader.table("tls");
-        let tls = table.as_ref().and_then(|table| tls::listen(table, reader.problems));
+        let tls = table.as_ref().and_then(|table| tls::listen(table, http2, reader.problems));
+        if let (Some(asked), true, None) = (asked, http2, &table) {
+            let complaint = Complaint::new("HTTP/2 is spoken over TLS only");
+            problems.at(asked.span(), complaint.help("give this [[listen]] a `tls`, or leave `http2` out"));
+        }
         let Some(address) = address else { continue };
         if let (Address::Unix(_), Some(table)) = (address.get_ref(), table) {
             let complaint = Complaint::new("no TLS on a unix socket").context(address.span(), "a unix socket");
@@ -111,7 +117,7 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         let span = address.span();
         let address = address.into_inner();
         match listeners.iter().find(|other| other.get_ref().address == address) {
-            None => listeners.push(Spanned::new(span, Listener { address, tls })),
+            None => listeners.push(Spanned::new(span, Listener { address, tls, http2_max_streams })),
             Some(first) => problems.at(
                 span,
                 Complaint::new(format!("two [[listen]] have the address `{address}`"))

@@ -223,6 +223,9 @@ fn listeners() {
     check_listen("\"unix:\"", "not the path of a unix socket");
     check_listen("\"::1\"", "write \"[::1]:8080\"");
     check_listen(&format!("\"unix:/{}\"", "x".repeat(107)), "at most 107 bytes");
+    let listen = |key: &str| BASE.replacen("8080\"\n", &format!("8080\"\n{key}\n"), 1);
+    check(&listen("http2 = true"), 3, 9, "HTTP/2 is spoken over TLS only");
+    check(&listen("http2_max_streams = 0"), 3, 21, "is out of bounds: 1 to 1000");
     check_in("[[listen]]", "address = \"0.0.0.0:8080\"", 11, "two [[listen]] have the address `0.0.0.0:8080`");
     check_in("[admin]", "address = \"0.0.0.0:8080\"", 11, "[admin] and a [[listen]] have the address");
     check(&BASE.replace("0.0.0.0:8080", "127.0.0.1:9180"), 2, 11, "[admin] is there by default");

@@ -54,6 +54,8 @@ pub(crate) struct Line<'a> {
     /// Query values are not logged: tokens stand there.
     pub(crate) path: &'a str,
     pub(crate) tls: bool,
+    /// Of the request: `HTTP/1.1`, `HTTP/2.0`.
+    pub(crate) http_version: &'static str,
     /// 0: the client left before its answer.
     pub(crate) status: u16,
     #[serde(skip_serializing_if = "str::is_empty")]

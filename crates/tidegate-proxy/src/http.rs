@@ -2,8 +2,8 @@
 
 use std::{cell::Cell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::Route;
 use tidegate_governor::{Outcome, Reason, Refusal};
@@ -16,9 +16,10 @@ use crate::{
     patient::Patient,
     plain,
     request::{self, Rejection, Upgrade},
-    session::{Facts, Opening},
+    session::{Facts, Opening, Upgraded},
     shared::Target,
     stream::Stream,
+    upload::Source,
     upstream::{self, Accepted, Answer, Dial, Failure},
     vitals,
     worker::{CLIENT_HANDSHAKE_TIMEOUT, Listener, Load, Worker},
@@ -28,8 +29,8 @@ use crate::{
 /// five digits.
 const LONGEST_HINT: u64 = 86_399;
 /// Longest request head, in bytes, and most fields in it: more gets 431.
-const MAX_HEAD: usize = 16 << 10;
-const MAX_HEADERS: usize = 100;
+pub(crate) const MAX_HEAD: usize = 16 << 10;
+pub(crate) const MAX_HEADERS: usize = 100;
 
 /// Who is at the other end of a connection.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub(crate) struct Client {
     pub(crate) tls: bool,
     /// The certificate that it has shown, for its upstream.
     pub(crate) certificate: Option<Rc<HeaderValue>>,
+    /// What it speaks.
+    pub(crate) version: Version,
     /// Counts for its worker as long as any part of it lives.
     pub(crate) _load: Rc<Load>,
 }
@@ -54,9 +57,19 @@ impl Client {
     pub(crate) fn head<'a>(&'a self, ip: &'a str, host: &'a str) -> head::Client<'a> {
         head::Client { ip, tls: self.tls, certificate: self.certificate.as_deref(), host }
     }
+
+    /// The same, as a load of its own for its worker.
+    pub(crate) fn with_load(&self) -> Self {
+        Self { _load: Rc::new(self.worker.new_load()), ..self.clone() }
+    }
+
+    /// The status that opens a WebSocket (RFC 6455 section 4.2.2, RFC 8441 section 4).
+    pub(crate) fn opened(&self) -> StatusCode {
+        if self.version == Version::HTTP_2 { StatusCode::OK } else { StatusCode::SWITCHING_PROTOCOLS }
+    }
 }
 
-type Reply = Response<Body>;
+pub(crate) type Reply = Response<Body>;
 
 /// How an opening handshake was answered, for the metrics.
 struct Answered {
@@ -68,9 +81,12 @@ struct Answered {
 /// Serves one connection until it is over or has become a WebSocket.
 pub(crate) async fn serve(client: Client, stream: Stream) {
     let fresh = Cell::new(true);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request| {
         fresh.set(false);
-        answer(client.clone(), request)
+        let client = Client { version: request.version(), ..client.clone() };
+        let upgraded = Upgraded::Http1(hyper::upgrade::on(&mut request));
+        let answer = answer(client, clock::now(), request.map(Source::Http1), upgraded);
+        async { Ok::<_, Infallible>(answer.await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -102,27 +118,19 @@ pub(crate) async fn serve(client: Client, stream: Stream) {
         () if error.is_timeout() && fresh.get() => ("header_timeout", "none"),
         () => return,
     };
-    let metrics = &client.worker.shared.metrics;
-    metrics.handshakes.with_label_values(&[&client.listener.name, "_none", "rejected", reason, status]).inc();
-    client.log(&client.line("_none", "", "", status.parse().unwrap_or_default(), reason));
+    client.refuse_unread(reason, status);
     if reason == "headers_too_large" {
-        metrics.limit_hits.with_label_values(&["header_size", "reject"]).inc();
+        client.worker.shared.metrics.limit_hits.with_label_values(&["header_size", "reject"]).inc();
     }
 }
 
-async fn answer(client: Client, mut request: Request<Incoming>) -> Result<Reply, Infallible> {
-    let started = clock::now();
+/// Answers a request, which is one of HTTP/1.1 or looks like one.
+pub(crate) async fn answer(client: Client, started: Instant, request: Request<Source>, upgraded: Upgraded) -> Reply {
     let config = client.worker.shared.live.load();
     let checked = check(&client, &config.config, &request);
     let (route, host, asked) = match checked {
         Ok(checked) => checked,
-        Err((route, rejection)) => {
-            let name = route.as_ref().map_or("_none", |route| route.name.as_str());
-            let host = request::host(&request).unwrap_or_default();
-            let path = redacted(request.uri());
-            client.log(&client.line(name, &host, &path, rejection.status.as_u16(), rejection.reason));
-            return Ok(client.count(name, rejection.into()));
-        }
+        Err((route, rejection)) => return client.reject(&request, route.as_deref(), rejection),
     };
     let facts = Facts {
         client: client.clone(),
@@ -134,8 +142,7 @@ async fn answer(client: Client, mut request: Request<Incoming>) -> Result<Reply,
         route: route.clone(),
     };
     let config = config.config.clone();
-    let Asked::WebSocket(upgrade) = asked else { return Ok(plain::pass(facts, request).await) };
-    let upgraded = hyper::upgrade::on(&mut request);
+    let Asked::WebSocket(upgrade) = asked else { return plain::pass(facts, request).await };
     let (parts, _) = request.into_parts();
     let pending = Load::of(&client.worker.openings);
     let opening = Opening { facts, upgraded, pending, config };
@@ -144,7 +151,7 @@ async fn answer(client: Client, mut request: Request<Incoming>) -> Result<Reply,
     let answered = open(opening, parts, upgrade).await;
     leaving.answered = true;
     client.worker.shared.metrics.handshake_duration.with_label_values(&[&route.name]).observe(since(started));
-    Ok(client.count(&route.name, answered))
+    client.count(&route.name, answered)
 }
 
 type Checked = (Arc<Route>, String, Asked);
@@ -160,7 +167,7 @@ enum Asked {
 fn check(
     client: &Client,
     config: &tidegate_config::Config,
-    request: &Request<Incoming>,
+    request: &Request<Source>,
 ) -> Result<Checked, (Option<Arc<Route>>, Rejection)> {
     let unrouted = |rejection| (None, rejection);
     if client.worker.shared.draining().is_some() {
@@ -475,6 +482,22 @@ impl From<Rejection> for Answered {
 }
 
 impl Client {
+    /// Refuses a request.
+    pub(crate) fn reject<B>(&self, request: &Request<B>, route: Option<&Route>, rejection: Rejection) -> Reply {
+        let name = route.map_or("_none", |route| &route.name);
+        let host = request::host(request).unwrap_or_default();
+        let path = redacted(request.uri());
+        self.log(&self.line(name, &host, &path, rejection.status.as_u16(), rejection.reason));
+        self.count(name, rejection.into())
+    }
+
+    /// Counts a client of which no request could be read, as hyper or h2 has answered it.
+    pub(crate) fn refuse_unread(&self, reason: &'static str, status: &str) {
+        let labels = [&self.listener.name, "_none", "rejected", reason, status];
+        self.worker.shared.metrics.handshakes.with_label_values(&labels).inc();
+        self.log(&self.line("_none", "", "", status.parse().unwrap_or_default(), reason));
+    }
+
     /// Counts an answer. A session that begins counts itself.
     fn count(&self, route: &str, answered: Answered) -> Reply {
         if !answered.result.is_empty() {

@@ -28,7 +28,7 @@ pub(crate) struct Leg {
     broken: bool,
     /// A read of it found nothing: tokio will wake for more.
     waiting: bool,
-    /// What was written may still lie in the transport (TLS).
+    /// What was written may still lie in the transport.
     unflushed: bool,
     half_closing: HalfClose,
 }
@@ -109,7 +109,7 @@ impl Leg {
             Poll::Ready(Ok(0)) => self.fail(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Err(error)) => self.fail(error),
             Poll::Ready(Ok(len)) => {
-                self.unflushed = self.stream.as_ref().is_some_and(Stream::is_tls);
+                self.unflushed = self.stream.as_ref().is_some_and(Stream::is_layered);
                 Poll::Ready(Ok(len))
             }
             Poll::Pending => Poll::Pending,
@@ -147,7 +147,7 @@ impl Leg {
         if self.half_closing == HalfClose::Wanted
             && let Some(stream) = &mut self.stream
         {
-            if ended && !stream.is_tls() {
+            if ended && !stream.is_layered() {
                 // Nothing is unread, so that closing it now says all that a half-close would.
                 return Poll::Ready(true);
             }
@@ -173,7 +173,7 @@ impl Leg {
     }
 
     pub(crate) fn let_go(&mut self, how: Parting) {
-        if let Some(stream) = self.stream.take()
+        if let Some(mut stream) = self.stream.take()
             && how == Parting::Reset
         {
             stream.reset_on_drop();

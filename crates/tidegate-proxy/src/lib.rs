@@ -17,6 +17,7 @@ mod flow;
 pub mod fuzzing;
 mod head;
 mod http;
+mod http2;
 mod inherited;
 mod leg;
 mod meter;

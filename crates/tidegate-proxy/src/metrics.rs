@@ -59,6 +59,7 @@ pub(crate) struct Metrics {
     pub(crate) tls_handshakes: IntCounterVec,
     pub(crate) tls_reloads: IntCounterVec,
     pub(crate) tls_not_after: IntGaugeVec,
+    pub(crate) connections: IntCounterVec,
     pub(crate) accept_errors: IntCounterVec,
     pub(crate) admin_rejected: IntCounter,
     pub(crate) task_panics: IntCounter,
@@ -202,6 +203,11 @@ impl Metrics {
                 "tls_certificate_not_after_timestamp_seconds",
                 "When the first certificate of a chain in force expires, by the chain's file.",
                 &["certificate"],
+            ),
+            connections: make.counter(
+                "client_connections_total",
+                "Connections of clients, TLS done, by the HTTP they speak: 1.1 or 2.",
+                &["listener", "http"],
             ),
             accept_errors: make.counter("accept_errors_total", "Failures of accept.", &["kind"]),
             admin_rejected: make

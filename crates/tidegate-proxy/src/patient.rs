@@ -21,13 +21,19 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Patient {
     stream: Stream,
+    patience: Duration,
     /// Running while bytes wait.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, stalled: None }
+        Self { stream, patience: WRITE_TIMEOUT, stalled: None }
+    }
+
+    /// With a bound that is not lower than this.
+    pub(crate) fn at_least(self, patience: Duration) -> Self {
+        Self { patience: self.patience.max(patience), ..self }
     }
 
     pub(crate) fn into_inner(self) -> Stream {
@@ -40,7 +46,7 @@ impl Patient {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience)));
         stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }

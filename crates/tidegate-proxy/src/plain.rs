@@ -23,12 +23,12 @@ use crate::{
     request,
     session::Facts,
     shared::Target,
-    upload::Upload,
+    upload::{Source, Upload},
     upstream::{self, Dial, Failure},
 };
 
 /// Passes the request on. Dropping the future, or the body of its answer, ends the request upstream.
-pub(crate) async fn pass(facts: Facts, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn pass(facts: Facts, request: Request<Source>) -> Response<Body> {
     let mut exchange = Exchange::begin(facts, request.method().clone());
     let answered = exchange.forward(request).await;
     exchange.head_s = since(exchange.facts.started);
@@ -63,7 +63,7 @@ impl Exchange {
     }
 
     /// Asks one endpoint after the other until one takes the request. `None`: there is none to be asked.
-    async fn forward(&mut self, request: Request<Incoming>) -> Result<(Response<Incoming>, Lease), Option<Failure>> {
+    async fn forward(&mut self, request: Request<Source>) -> Result<(Response<Incoming>, Lease), Option<Failure>> {
         let route = self.facts.route.clone();
         let Some(target) = self.facts.client.worker.shared.target(&route.upstream) else { return Err(None) };
         let mut request = self.onward(request);
@@ -97,7 +97,7 @@ impl Exchange {
     }
 
     /// The request as it goes upstream.
-    fn onward(&self, request: Request<Incoming>) -> Request<Upload> {
+    fn onward(&self, request: Request<Source>) -> Request<Upload> {
         let (mut parts, body) = request.into_parts();
         let body = Upload::new(body);
         let ip = self.facts.client.ip();

@@ -169,6 +169,13 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Result<Upgrade, Rejection> {
     Ok(Upgrade { key: key.clone(), protocols: protocols(headers)?, deflate: deflate(headers)? })
 }
 
+/// A `Sec-WebSocket-Key` of our own.
+pub(crate) fn fresh_key() -> HeaderValue {
+    let nonce: Vec<u8> = (0..4).flat_map(|_| crate::random().to_ne_bytes()).collect();
+    // Base64 is always a header value.
+    HeaderValue::try_from(base64::prelude::BASE64_STANDARD.encode(nonce)).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// The one value of a header that may stand once.
 fn only(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&HeaderValue>, Rejection> {
     let mut values = headers.get_all(name).iter();

@@ -185,6 +185,11 @@ impl Server {
         self.shared.set_targets(&config, outgoing);
         let change = Arc::new(self.shared.live.swap(config));
         self.shared.metrics.begin(&self.shared.live.load().config);
+        for listen in &self.shared.live.load().config.listeners {
+            if let Some(listener) = self.listener()(&listen.address) {
+                listener.http2_max_streams.store(listen.http2_max_streams, Relaxed);
+            }
+        }
         for (listener, certificates) in certificates {
             listener.tls.store(certificates);
         }
@@ -383,8 +388,13 @@ fn bind(listen: &Listen, inherited: &mut Inherited) -> io::Result<(Listening, Bo
     let tls = ArcSwapOption::new(tls.map(Arc::new));
     let listening = inherited.listen(&listen.address, Access::Umask)?;
     let (address, socket) = (listening.address.clone(), listening.try_clone()?);
-    let listener = Arc::new(Listener { name: address.to_string(), tls, removed: watch::Sender::new(false) });
-    Ok((listening, Bound { listener, address, socket }))
+    let listener = Listener {
+        name: address.to_string(),
+        tls,
+        http2_max_streams: listen.http2_max_streams.into(),
+        removed: watch::Sender::new(false),
+    };
+    Ok((listening, Bound { listener: Arc::new(listener), address, socket }))
 }
 
 fn unix_seconds() -> i64 {

@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tidegate_config::{Change, Config, Route, ServerAddress};
 use tidegate_session::{
     CloseFrame, Closing, End, LegRecord, Order, Premature, Record, Refused, Session, Side, Verdict,
 };
-use tokio::task::spawn_local;
+use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     access::{ClosePart, LegPart, Legs, Line, SessionPart},
@@ -43,11 +44,17 @@ pub(crate) struct Facts {
 /// A request whose answer is about to be known.
 pub(crate) struct Opening {
     pub(crate) facts: Facts,
-    pub(crate) upgraded: OnUpgrade,
+    pub(crate) upgraded: Upgraded,
     /// A drain waits for it to become a session, or to be answered.
     pub(crate) pending: Load,
     /// The configuration that it was routed by.
     pub(crate) config: Arc<Config>,
+}
+
+/// Where the client's transport is to be had from, once it has its answer.
+pub(crate) enum Upgraded {
+    Http1(OnUpgrade),
+    Http2(oneshot::Receiver<Stream>),
 }
 
 impl Opening {
@@ -92,15 +99,27 @@ impl Opening {
                 deflate: false,
             })
             .await;
-            facts.log(&facts.line(101, "enforced", finished.record.end.cause(), handshake_s, finished.retry_after));
+            facts.log(&facts.line(
+                facts.client.opened().as_u16(),
+                "enforced",
+                finished.record.end.cause(),
+                handshake_s,
+                finished.retry_after,
+            ));
         });
     }
 }
 
 /// The client's transport after the 101, with what it has sent behind its request. `None`: it is gone.
-async fn transport(upgraded: OnUpgrade) -> Option<(Stream, Bytes)> {
-    let parts = upgraded.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
-    Some((parts.io.into_inner().into_inner(), parts.read_buf))
+async fn transport(upgraded: Upgraded) -> Option<(Stream, Bytes)> {
+    match upgraded {
+        Upgraded::Http1(upgraded) => {
+            let parts = upgraded.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
+            Some((parts.io.into_inner().into_inner(), parts.read_buf))
+        }
+        // What came early waits in the stream.
+        Upgraded::Http2(stream) => Some((stream.await.ok()?, Bytes::new())),
+    }
 }
 
 /// An open session, as the metrics have it. Dropped without [`close`](Self::close) by a panic alone.
@@ -119,7 +138,8 @@ impl Open {
         let metrics = &client.worker.shared.metrics;
         {
             let _together = metrics.together();
-            let labels = [client.listener.name.as_str(), &route.name, "accepted", "none", "101"];
+            let opened = client.opened();
+            let labels = [client.listener.name.as_str(), &route.name, "accepted", "none", opened.as_str()];
             metrics.handshakes.with_label_values(&labels).inc();
             metrics.sessions.with_label_values(&[&route.name, &route.upstream]).inc();
         }
@@ -135,7 +155,8 @@ impl Open {
         if record.verdict == Verdict::Unclosable {
             shared.unclosable.fetch_add(1, Relaxed);
         }
-        let mut line = facts.line(101, record.verdict.word(), record.end.cause(), handshake_s, finished.retry_after);
+        let (status, verdict) = (facts.client.opened().as_u16(), record.verdict.word());
+        let mut line = facts.line(status, verdict, record.end.cause(), handshake_s, finished.retry_after);
         let [from_client, from_upstream] = finished.undelivered;
         line.event = "session";
         line.session = Some(SessionPart {
@@ -274,6 +295,7 @@ impl Client {
             host,
             path,
             tls: self.tls,
+            http_version: version_word(self.version),
             status,
             verdict: "refused",
             cause,
@@ -289,6 +311,15 @@ impl Client {
         if !shared.access.write(line) {
             shared.metrics.log_lines_dropped.inc();
         }
+    }
+}
+
+/// As nginx and Apache log it.
+fn version_word(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
-use crate::{accept::Accepted, pipe::Pipe};
+use crate::{accept::Accepted, http2::Tunnel, pipe::Pipe};
 
 /// Bytes in order, both ways. An enum and not a generic: one splice, whatever stands at its ends.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) enum Stream {
     Client(Box<server::TlsStream<TcpStream>>),
     /// TLS to an upstream.
     Upstream(Box<client::TlsStream<TcpStream>>),
+    /// A stream of a client's HTTP/2 connection.
+    Http2(Box<Tunnel>),
 }
 
 impl Stream {
@@ -41,8 +43,15 @@ impl Stream {
         }
     }
 
-    pub(crate) const fn is_tls(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Upstream(_))
+    /// Whether it says its end in a message of its own (`close_notify`, END_STREAM), behind others that may still
+    /// wait in it.
+    pub(crate) const fn is_layered(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Upstream(_) | Self::Http2(_))
+    }
+
+    /// Whether the client has chosen HTTP/2 (ALPN).
+    pub(crate) fn is_http2(&self) -> bool {
+        matches!(self, Self::Client(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
     /// The socket, if nothing stands between it and the frames.
@@ -54,12 +63,13 @@ impl Stream {
     }
 
     /// Makes the end of this transport a reset: the kernel forgets what the peer does not take.
-    pub(crate) fn reset_on_drop(&self) {
+    pub(crate) fn reset_on_drop(&mut self) {
         let tcp = match self {
             Self::Tcp(tcp) => tcp,
             Self::Client(tls) => tls.get_ref().0,
             Self::Upstream(tls) => tls.get_ref().0,
             Self::Unix(_) => return,
+            Self::Http2(tunnel) => return tunnel.reset(),
         };
         // Without it the transport only ends less abruptly.
         let _ = tcp.set_zero_linger();
@@ -73,6 +83,7 @@ macro_rules! each {
             Self::Unix($stream) => $body,
             Self::Client($stream) => $body,
             Self::Upstream($stream) => $body,
+            Self::Http2($stream) => $body,
         }
     };
 }
@@ -88,6 +99,7 @@ impl AsyncRead for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Upstream(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Http2(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -100,6 +112,7 @@ impl AsyncWrite for Stream {
             // rustls keeps records that the socket did not take: they count as blocked, not as written.
             Self::Client(stream) => write_through(Pin::new(stream), cx, data),
             Self::Upstream(stream) => write_through(Pin::new(stream), cx, data),
+            Self::Http2(stream) => Pin::new(stream).poll_write(cx, data),
         }
     }
 

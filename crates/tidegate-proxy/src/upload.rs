@@ -15,9 +15,19 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::timeout;
 
+use crate::http2;
+
+/// Where a request's body comes from.
+pub(crate) enum Source {
+    Http1(Incoming),
+    Http2(http2::Incoming),
+    /// It has none.
+    None,
+}
+
 /// A client's body as it comes, which says that it comes.
 pub(crate) struct Upload {
-    body: Incoming,
+    body: Source,
     progress: Progress,
 }
 
@@ -26,7 +36,7 @@ pub(crate) struct Upload {
 pub(crate) struct Progress(Arc<AtomicBool>);
 
 impl Upload {
-    pub(crate) fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Source) -> Self {
         Self { body, progress: Progress::default() }
     }
 
@@ -52,10 +62,14 @@ impl Progress {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let polled = match &mut self.body {
+            Source::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Http2(body) => body.poll_frame(cx).map_err(Into::into),
+            Source::None => Poll::Ready(None),
+        };
         if polled.is_ready() {
             self.progress.0.store(true, Relaxed);
         }
@@ -63,11 +77,19 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            Source::Http1(body) => body.is_end_stream(),
+            Source::Http2(body) => body.is_end_stream(),
+            Source::None => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(body) => body.size_hint(),
+            Source::None => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -7,12 +7,13 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
+use ::http::Version;
 use tidegate_config::{Change, Fate};
 use tidegate_session::{End, Order};
 use tokio::{
@@ -28,7 +29,7 @@ use crate::{
     accept::{Accepted, Acceptor, Listening},
     clock,
     counters::RouteCounters,
-    flow, http,
+    flow, http, http2,
     registry::Registry,
     shared::Shared,
     strain::Newcomer,
@@ -75,6 +76,8 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     /// Its certificates, as last loaded; empty: it speaks no TLS.
     pub(crate) tls: arc_swap::ArcSwapOption<tls::Incoming>,
+    /// Most streams of one HTTP/2 connection, for new connections.
+    pub(crate) http2_max_streams: AtomicU32,
     /// Turns true when it is no longer configured.
     pub(crate) removed: watch::Sender<bool>,
 }
@@ -285,8 +288,17 @@ impl Worker {
             (stream, _) => (stream, None),
         };
         let tls = tls.is_some();
-        http::serve(http::Client { worker: self, listener, peer, tls, certificate, _load: Rc::new(load) }, stream)
-            .await;
+        let (version, word) = if stream.is_http2() { (Version::HTTP_2, "2") } else { (Version::HTTP_11, "1.1") };
+        self.shared.metrics.connections.with_label_values(&[listener.name.as_str(), word]).inc();
+        let client = http::Client { worker: self, listener, peer, tls, certificate, version, _load: Rc::new(load) };
+        match version {
+            Version::HTTP_2 => http2::serve(client, stream).await,
+            _ => http::serve(client, stream).await,
+        }
+    }
+
+    pub(crate) fn new_load(&self) -> Load {
+        Load::of(&self.load)
     }
 
     /// This worker's counters of a route.

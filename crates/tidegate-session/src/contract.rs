@@ -80,6 +80,7 @@ pub const ROWS: &[Row] = &[
     ),
     row("P6", "`Sec-WebSocket-Version` is not 13", Answered("426 + `Sec-WebSocket-Version: 13`", UNTOUCHED, "version")),
     row("P7", "an upgrade that is no GET", Answered("405", UNTOUCHED, "method")),
+    row("P7b", "HTTP/2: `:protocol` is not `websocket`", Answered("501", UNTOUCHED, "upgrade_token")),
     row("P8", "no route", Answered("404", UNTOUCHED, "no_route")),
     row("P9", "Origin not allowed", Answered("403", UNTOUCHED, "origin")),
     row("P10", "an upgrade with a body or a transfer coding", Answered("400", UNTOUCHED, "body")),
@@ -92,7 +93,11 @@ pub const ROWS: &[Row] = &[
     row(
         "P13",
         "tidegate drains",
-        Answered("503 + Retry-After, `Connection: close`", "let go of, if it was being asked", "draining"),
+        Answered(
+            "503 + Retry-After, `Connection: close`; HTTP/2: GOAWAY",
+            "let go of, if it was being asked",
+            "draining",
+        ),
     ),
     row(
         "P14",
@@ -101,6 +106,16 @@ pub const ROWS: &[Row] = &[
     ),
     row("P15", "the client leaves before the 101", Answered("-", "let go of", "client_gone")),
     row("P16", "extensions are offered", GoesOn("permessage-deflate is passed on, every other offer is not", "-")),
+    row(
+        "P17",
+        "HTTP/2: more streams at once than `http2_max_streams`",
+        Answered("RST_STREAM(REFUSED_STREAM)", UNTOUCHED, "the last allowed in `tidegate_limit_hits_total`"),
+    ),
+    row(
+        "P18",
+        "HTTP/2: frames that carry nothing, requests taken back, heads without an end",
+        Answered("GOAWAY(ENHANCE_YOUR_CALM); sessions as S16", "as S16", "`tidegate_limit_hits_total`"),
+    ),
     row("U1", "no endpoint, or all cool down after failures", Ends(End::Refused(Refused::NoUpstream))),
     row("U2", "every endpoint is at its own cap", Ends(End::Refused(Refused::UpstreamFull))),
     row("U3", "no address for a name", Answered(PARKED, UNTOUCHED, "no_endpoint; by status: 502 upstream_dns")),
@@ -250,6 +265,11 @@ pub const ROWS: &[Row] = &[
         GoesOn("reset after `close_timeout`", "verdict `unclosable`, `undelivered_to_client` or `_upstream`"),
     ),
     row("C12", "both Closes passed, but a peer never ends TCP", GoesOn("let go of after 2 s", "leg end `no-fin`")),
+    row(
+        "C13",
+        "HTTP/2: a stream has no room for its Close within `close_timeout`",
+        GoesOn("RST_STREAM(CANCEL)", "verdict `unclosable`"),
+    ),
     row("C14", "a drain begins while a session closes", GoesOn("it closes as before", "-")),
     row("D1", "a reload that leaves the route as it was", GoesOn("the session does not notice", "-")),
     row("D2", "a reload that keeps the endpoint", GoesOn("the session does not notice", "-")),

@@ -63,6 +63,9 @@ route.
 answered that Close. 1005, 1006 and 1015 are never on the wire. A Close that an endpoint sends passes unchanged,
 behind all data sent before it; only a rule of `rewrite` gives a client another code, with the upstream's own reason.
 
+Over HTTP/2 (RFC 8441) read 200 for 101, END_STREAM for the end of TCP, RST_STREAM for a reset; the end of the
+connection is the end of TCP for each of its streams.
+
 ## The contract
 
 The verdict is the word of the access log. The last column is the `cause` of `tidegate_session_closes_total` and of

@@ -12,6 +12,8 @@ pub struct ListenTls {
     pub default: KeyPair,
     /// For those that name a server of theirs.
     pub sni: Vec<NamedPair>,
+    /// HTTP/2 is offered. Default true.
+    pub http2: bool,
     /// What a client gets that names a server that no certificate is for, or none.
     pub unknown_name: UnknownName,
     /// Whether and of whom clients have certificates.

@@ -15,7 +15,7 @@ use crate::{
     sections,
 };
 
-pub(super) fn listen(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Option<ListenTls> {
+pub(super) fn listen(table: &Spanned<&DeTable<'_>>, http2: bool, problems: &mut Problems) -> Option<ListenTls> {
     let mut reader = Reader::of(table, &sections::LISTEN_TLS, problems);
     reader.report_missing();
     let default = key_pair(&mut reader);
@@ -33,6 +33,7 @@ pub(super) fn listen(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> 
         }
     }
     Some(ListenTls {
+        http2,
         unknown_name: reader.choice("unknown_name", choices::UNKNOWN_NAME),
         min_version: reader.choice("min_version", choices::MIN_VERSION),
         clients: ca.map(|ca| ClientAuth { ca, crl, required }),

@@ -4,7 +4,7 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Count, List, Table, Text},
+        Kind::{Choice, Count, Flag, List, Table, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
@@ -30,6 +30,24 @@ pub(crate) static LISTEN: Section = Section {
             presence: Unset("plain TCP"),
             doc: "Speak TLS with this certificate. Not on a unix socket.",
             reason: "Only the operator has the key.",
+        },
+        Key {
+            name: "http2",
+            kind: Flag,
+            presence: Default("true"),
+            doc: "Offer HTTP/2 (ALPN `h2`) beside HTTP/1.1 to clients that speak TLS: WebSockets by Extended CONNECT \
+                  (RFC 8441), and plain requests. Without `tls` there is none. A reload changes it for new connections.",
+            reason: "A browser that has the page over HTTP/2 opens its WebSockets on the same connection: no second \
+                     handshake, and every ending is told as over HTTP/1.1.",
+        },
+        Key {
+            name: "http2_max_streams",
+            kind: Count { least: 1, most: 1000 },
+            presence: Default("100"),
+            doc: "Most streams (sessions and plain requests) of one HTTP/2 connection at a time. A client is told and \
+                  waits, or opens another connection; a stream above it is refused unread (REFUSED_STREAM). Each may \
+                  hold 64 KiB that its upstream has not taken. A reload changes it for new connections.",
+            reason: "The least that RFC 9113 recommends; a connection lost takes no more sessions with it.",
         },
     ],
 };

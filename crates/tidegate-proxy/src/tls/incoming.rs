@@ -66,6 +66,9 @@ impl Incoming {
             }
         };
         config.alpn_protocols = super::ALPN.iter().map(|protocol| protocol.to_vec()).collect();
+        if !settings.http2 {
+            config.alpn_protocols.remove(0);
+        }
         config.ticketer = tickets.keys.clone();
         // A replayed handshake would open a session: no early data (RFC 8446 section 8).
         config.max_early_data_size = 0;

@@ -22,7 +22,7 @@ pub(crate) use outgoing::Outgoing;
 pub(crate) use watch::{publish, watch};
 
 /// What is spoken inside TLS, best first (RFC 7301).
-const ALPN: &[&[u8]] = &[b"http/1.1"];
+const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// Everything that is wrong with the files of a configuration, as far as opening them shows it.
 #[must_use]
