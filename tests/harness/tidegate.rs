@@ -51,14 +51,8 @@ impl Setup {
     }
 
     /// More keys of the listener.
-    pub fn listener(mut self, keys: impl Into<String>) -> Self {
-        self.listener = keys.into();
-        self
-    }
-
-    /// The listener has these keys, too.
-    pub fn listener(mut self, keys: &str) -> Self {
-        self.listener += keys;
+    pub fn listener(mut self, keys: impl AsRef<str>) -> Self {
+        self.listener.push_str(keys.as_ref());
         self.listener.push('\n');
         self
     }
