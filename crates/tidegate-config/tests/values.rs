@@ -214,6 +214,7 @@ reload_interval = "off"
         key: format!("{name}.key").as_str().into(),
     };
     let expected = ListenTls {
+        http2: true,
         default: pair("a"),
         sni: vec![
             NamedPair { pair: pair("b"), names: vec![] },
