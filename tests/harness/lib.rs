@@ -10,6 +10,7 @@ pub mod clock;
 pub mod http;
 pub mod http2;
 pub mod metrics;
+pub mod name_server;
 pub mod openssl;
 pub mod ports;
 pub mod prometheus;

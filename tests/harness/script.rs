@@ -80,6 +80,11 @@ impl Script {
         event
     }
 
+    /// Every event that has come and was not waited for.
+    pub fn events(&mut self) -> Vec<Value> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).collect()
+    }
+
     /// Gives the script a line of JSON.
     ///
     /// # Panics
@@ -201,6 +206,21 @@ impl Backend {
     /// The next ending as the server sees it: `code` (1005: empty, 1006: none), `reason`.
     pub async fn closed(&mut self) -> Value {
         self.script.event("close").await
+    }
+
+    /// As [`Script::event`].
+    pub async fn event(&mut self, kind: &str) -> Value {
+        self.script.event(kind).await
+    }
+
+    /// As [`Script::tell`].
+    pub async fn tell(&mut self, command: &Value) {
+        self.script.tell(command).await;
+    }
+
+    /// Every event that has come and was not waited for.
+    pub fn events(&mut self) -> Vec<Value> {
+        self.script.events()
     }
 
     /// Kills the process.

@@ -1,11 +1,12 @@
-// A SignalR client that asks its hub to close with `end`. Argument: `{url, end}`.
+// A SignalR client that asks its hub to close with `end`. Argument: `{url, negotiate, end}`; without `negotiate` it
+// opens its WebSocket at once.
 const { HttpTransportType, HubConnectionBuilder, LogLevel } = require('@microsoft/signalr');
 
 const options = JSON.parse(process.argv[2]);
 const report = (event, fields) => console.log(JSON.stringify({ event, ...fields }));
 
 const connection = new HubConnectionBuilder()
-  .withUrl(options.url, { skipNegotiation: true, transport: HttpTransportType.WebSockets })
+  .withUrl(options.url, { skipNegotiation: !options.negotiate, transport: HttpTransportType.WebSockets })
   .withAutomaticReconnect([60_000])
   .configureLogging(LogLevel.None)
   .build();

@@ -1,13 +1,18 @@
-// A Socket.IO server, WebSocket transport only, that echoes the event `say` and closes the WebSocket itself at `end`.
+// A Socket.IO server that echoes the event `say` and closes the WebSocket itself at `end`. Argument: `{transports}`,
+// else WebSocket only.
 const { Server } = require('socket.io');
 const http = require('http');
 
+const options = JSON.parse(process.argv[2] ?? '{}');
 const report = (event, fields) => console.log(JSON.stringify({ event, ...fields }));
 
 const server = http.createServer();
-const io = new Server(server, { transports: ['websocket'] });
+const io = new Server(server, { transports: options.transports ?? ['websocket'] });
+// A client of another server: its requests were meant for that.
+io.engine.on('connection_error', (error) => report('stranger', { what: error.message }));
 io.on('connection', (socket) => {
-  report('open', {});
+  report('open', { transport: socket.conn.transport.name });
+  socket.conn.on('upgrade', (transport) => report('upgrade', { transport: transport.name }));
   socket.on('say', (text, answer) => answer(text));
   socket.on('end', (...close) => socket.conn.transport.socket.close(...close));
   socket.on('disconnect', (reason) => report('close', { reason }));

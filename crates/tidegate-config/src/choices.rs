@@ -4,7 +4,10 @@ use tidegate_governor::Mode;
 use tidegate_session::{Farewell, LateReply};
 use tidegate_wire::CloseCode;
 
-use crate::config::{Balance, OnOverload, OnRemove, TlsVersion, UnknownName};
+use crate::{
+    config::{Balance, OnOverload, OnRemove, TlsVersion, UnknownName},
+    pools::SameSite,
+};
 
 /// The values of one key. The first spelling that equals the text wins.
 pub(crate) type Choices<T> = [(&'static str, T)];
@@ -13,7 +16,28 @@ pub(crate) const BALANCE: &Choices<Balance> = &[
     (r#""least_sessions""#, Balance::LeastSessions),
     (r#""p2c""#, Balance::PowerOfTwo),
     (r#""round_robin""#, Balance::RoundRobin),
+    (r#""hash""#, Balance::Hash),
 ];
+
+pub(crate) const SAME_SITE: &Choices<SameSite> =
+    &[(r#""lax""#, SameSite::Lax), (r#""strict""#, SameSite::Strict), (r#""none""#, SameSite::None)];
+
+/// `[upstream.NAME] health kind`.
+pub(crate) const CHECK: &Choices<CheckKind> =
+    &[(r#""tcp""#, CheckKind::Tcp), (r#""http""#, CheckKind::Http), (r#""websocket""#, CheckKind::WebSocket)];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CheckKind {
+    Tcp,
+    Http,
+    WebSocket,
+}
+
+/// `[upstream.NAME] health on_down`: whether sessions are closed.
+pub(crate) const ON_DOWN: &Choices<bool> = &[(r#""keep""#, false), (r#""close""#, true)];
+
+/// `[upstream.NAME] sticky secure`: whether always.
+pub(crate) const SECURE: &Choices<bool> = &[(r#""auto""#, false), (r#""always""#, true)];
 
 pub(crate) const ON_OVERLOAD: &Choices<OnOverload> =
     &[(r#""1013""#, OnOverload::Close1013), (r#""503""#, OnOverload::Http503), (r#""auto""#, OnOverload::Auto)];

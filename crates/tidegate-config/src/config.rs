@@ -8,6 +8,7 @@ use tidegate_governor::{Bounds as Protection, Limits as Capacity};
 use tidegate_session::Policy;
 use tidegate_wire::Limits as Frames;
 
+use crate::pools::{Affinity, Health};
 pub use tls::{ClientAuth, KeyPair, ListenTls, NamedPair, Tls, TlsVersion, UnknownName, UpstreamTls};
 
 /// Everything one configuration file says, checked and with its defaults filled in.
@@ -132,6 +133,18 @@ pub struct Upstream {
     pub servers: Vec<Server>,
     /// Which endpoint a new session gets.
     pub balance: Balance,
+    /// Whether a client goes where it went before.
+    pub affinity: Affinity,
+    /// How often names are looked up; `None`: at each dial.
+    pub resolve_interval: Option<Duration>,
+    /// The name server to ask; `None`: the system.
+    pub resolver: Option<SocketAddr>,
+    /// How endpoints are asked whether they are well.
+    pub health: Option<Health>,
+    /// Further endpoints that are tried for a client that does not wait. Default 3.
+    pub retries: u32,
+    /// How long a new endpoint's share grows.
+    pub slow_start: Option<Duration>,
     /// Declared capacity, and how clients wait for it.
     pub capacity: Capacity,
     /// TLS to the endpoints.
@@ -170,6 +183,8 @@ pub enum Balance {
     PowerOfTwo,
     /// In turn.
     RoundRobin,
+    /// By what [`Affinity::Hash`] says; without it, as [`Balance::LeastSessions`].
+    Hash,
 }
 
 /// `[drain]`.

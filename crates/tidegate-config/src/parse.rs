@@ -1,5 +1,6 @@
 //! The text of a file to a valid [`Config`].
 
+mod pools;
 mod rewrite;
 mod route;
 mod settings;
@@ -185,8 +186,10 @@ mod tests {
                 "[[listen]] tls sni" => "[[listen]]\n[[listen.tls.sni]]",
                 "[[listen]] tls" => "[[listen]]\n[listen.tls]",
                 "[upstream.NAME] servers" => "[upstream.u]\n[[upstream.u.servers]]",
-                "[upstream.NAME] tls" => "[upstream.u]\n[upstream.u.tls]",
-                title => title,
+                title => match title.strip_prefix("[upstream.NAME] ") {
+                    Some(inner) => &format!("[upstream.u]\n[upstream.u.{inner}]"),
+                    None => title,
+                },
             };
             for key in section.keys {
                 // No key takes a date.

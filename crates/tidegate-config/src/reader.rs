@@ -157,6 +157,11 @@ impl<'r, 't> Reader<'r, 't> {
         tables
     }
 
+    /// Where a key's value stands, if it does.
+    pub(crate) fn span(&self, name: &str) -> Option<Range<usize>> {
+        self.find(name).map(Spanned::span)
+    }
+
     /// Where an array stands that has no elements.
     pub(crate) fn empty_list(&self, name: &str) -> Option<Range<usize>> {
         let found = self.find(name)?;

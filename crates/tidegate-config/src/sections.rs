@@ -4,6 +4,7 @@
 //! compared with these names, and the reference is generated from it.
 
 mod defaults;
+mod pools;
 mod tls;
 mod traffic;
 
@@ -19,11 +20,12 @@ use crate::{
 };
 
 pub(crate) use defaults::DEFAULTS;
+pub(crate) use pools::{HEALTH, STICKY};
 pub(crate) use tls::{LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
 pub(crate) use traffic::{LISTEN, ROUTE, SERVER, UPSTREAM};
 
 /// All of them, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 15] = [
+pub(crate) static SECTIONS: [&Section; 17] = [
     &ROOT,
     &LISTEN,
     &LISTEN_TLS,
@@ -33,6 +35,8 @@ pub(crate) static SECTIONS: [&Section; 15] = [
     &SERVER,
     &UPSTREAM_TLS,
     &TLS,
+    &STICKY,
+    &HEALTH,
     &DEFAULTS,
     &DRAIN,
     &GOVERNOR,
@@ -42,7 +46,7 @@ pub(crate) static SECTIONS: [&Section; 15] = [
 ];
 
 /// Keys that are planned, so that a file written for a later version is told so instead of being corrected.
-pub(crate) const NOT_YET: [&str; 5] = ["endpoint_metrics", "health", "proxy_protocol", "sticky", "trusted_proxies"];
+pub(crate) const NOT_YET: [&str; 3] = ["endpoint_metrics", "proxy_protocol", "trusted_proxies"];
 
 pub(crate) static ROOT: Section = Section {
     title: "top level",

@@ -102,7 +102,7 @@ fn unknown_keys() {
     check_upstream("max_sesions = 5000", 1, "did you mean `max_sessions`?");
     check_upstream("queue_timeout = \"1s\"", 1, "`queue_timeout` belongs to [defaults]");
     check_upstream("zzz = 1", 1, "unknown key `zzz` in [upstream.NAME]");
-    check_upstream("health = { kind = \"websocket\" }", 1, "`health` is not supported yet");
+    check_upstream("endpoint_metrics = true", 1, "`endpoint_metrics` is not supported yet");
     check_route("conect_timeout = \"1s\"", 1, "did you mean `connect_timeout`?");
     check_in("[defaults]", "keepalive = \"1s\"", 1, "unknown key `keepalive` in [defaults]");
     check_in("[log]", "acess = \"off\"", 1, "did you mean `access`?");
@@ -188,7 +188,7 @@ fn choices() {
     check_in("[defaults]", "validate_utf8 = \"true\"", 17, "without quotes: true");
     check_in("[governor]", "mode = \"off\"", 8, "must be \"enforce\" or \"observe\"");
     check_in("[log]", "format = \"jsn\"", 10, "did you mean \"json\"?");
-    check_upstream("balance = \"hash\"", 11, "must be \"least_sessions\", \"p2c\" or \"round_robin\"");
+    check_upstream("balance = \"rr\"", 11, "must be \"least_sessions\", \"p2c\", \"round_robin\" or \"hash\"");
 }
 
 #[test]
@@ -319,6 +319,59 @@ fn servers() {
     check(&format!("{unix}tls = {{}}\n"), 10, 12, "no TLS to a unix socket");
     check(&format!("{BASE}[upstream]\nservers = []\n"), 12, 1, "`[upstream.NAME]`");
     check(&format!("{BASE}[upstream.\"a b\"]\nservers = []\n"), 11, 11, "only visible ASCII");
+}
+
+#[test]
+fn where_clients_go() {
+    check_upstream("balance = \"hash\"", 11, "needs `hash_on`");
+    check_upstream("hash_on = \"client_ip\"", 11, "does nothing without `balance = \"hash\"`");
+    let hash = |on: &str| format!("balance = \"hash\"\nhash_on = {on}");
+    check(&format!("{BASE}{}\n", hash("\"ip\"")), 12, 11, "write \"client_ip\", \"header:NAME\"");
+    check(&format!("{BASE}{}\n", hash("\"header:a b\"")), 12, 11, "`a b` is not the name of a header");
+    check(&format!("{BASE}{}\n", hash("\"cookie:\"")), 12, 11, "is not the name of a cookie");
+    let both = format!("{}\nsticky = {{ cookie = \"a\" }}", hash("\"client_ip\""));
+    check(&format!("{BASE}{both}\n"), 13, 10, "both say where a client goes");
+    check_upstream("sticky = true", 10, "must be a table");
+    check_upstream("sticky = { path = \"/\" }", 10, "missing key `cookie`");
+    check_upstream("sticky = { cookie = \"a=b\" }", 21, "is not the name of a cookie");
+    check_upstream("sticky = { cookie = \"a\", secret = \"short\" }", 35, "16 to 128 characters");
+    check_upstream("sticky = { cookie = \"a\", path = \"x;y\" }", 33, "a path starts with `/`");
+    check_upstream("sticky = { cookie = \"a\", max_age = \"0s\" }", 36, "to switch it off write \"off\"");
+    check_upstream("sticky = { cookie = \"a\", same_site = \"none\" }", 38, "add `secure = \"always\"`");
+    check_upstream("sticky = { cookie = \"a\", same_site = \"no\" }", 38, "did you mean");
+    check_upstream("sticky = { cookie = \"__Host-a\" }", 21, "that is not secure");
+    check_upstream("sticky = { cookie = \"__Host-a\", secure = \"always\", path = \"/a\" }", 21, "with a path");
+    check_upstream("slow_start = \"10ms\"", 14, "out of bounds: 1s to 87600h");
+    let second = "sticky = { cookie = \"a\" }\n[upstream.games]\nservers = []\nsticky = { cookie = \"a\" }\n";
+    check(&format!("{BASE}{second}"), 12, 11, "have one sticky cookie `a`");
+}
+
+#[test]
+fn health_checks() {
+    let health = |keys: &str, column, expected| check_upstream(&format!("health = {{ {keys} }}"), column, expected);
+    check_upstream("health = \"tcp\"", 10, "must be a table, not a string");
+    health("interval = \"5s\"", 10, "missing key `kind` in [upstream.NAME] health");
+    health("kind = \"ws\"", 19, "must be \"tcp\", \"http\" or \"websocket\"");
+    health("kind = \"tcp\", path = \"/up\"", 33, "`path` does nothing with `kind = \"tcp\"`");
+    health("kind = \"tcp\", host = \"a\"", 33, "it goes with `kind = \"http\"`");
+    health("kind = \"websocket\", status = \"200\"", 41, "good when it gets 101 and answers a ping");
+    health("kind = \"http\", subprotocol = \"a\"", 41, "it goes with `kind = \"websocket\"`");
+    health("kind = \"http\", status = \"2xx\"", 36, "write \"200\" or \"200-399\"");
+    health("kind = \"http\", status = \"299-200\"", 36, "neither a status nor a range");
+    health("kind = \"http\", status = 200", 36, "not a number");
+    health("kind = \"http\", path = \"up\"", 34, "write \"/up\"");
+    health("kind = \"http\", path = \"/a b\"", 34, "only visible ASCII");
+    health("kind = \"http\", host = \"a:b\"", 34, "is not a port");
+    health("kind = \"http\", interval = \"10ms\"", 38, "out of bounds: 100ms to 87600h");
+    health("kind = \"http\", interval = 5", 38, "durations are strings");
+    health("kind = \"http\", rise = 0", 34, "out of bounds: 1 to 1000");
+    health("kind = \"http\", on_down = \"drop\"", 37, "must be \"keep\" or \"close\"");
+    health("kind = \"http\", rises = 2", 27, "did you mean `rise`?");
+    check_upstream("resolve_interval = \"100ms\"", 20, "out of bounds: 1s to 87600h");
+    check_upstream("resolver = \"dns.internal\"", 12, "write an IP address, with a port if it is not 53");
+    let off = "resolver = \"10.0.0.2\"\nresolve_interval = \"off\"";
+    check_upstream(off, 12, "`resolver` does nothing with `resolve_interval = \"off\"`");
+    check_upstream("retries = 101", 11, "out of bounds: 0 to 100");
 }
 
 #[test]

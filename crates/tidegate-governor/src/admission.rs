@@ -20,6 +20,21 @@ pub struct Ask<'a> {
     /// The deadline of the first ask when this client asks again, so that it waits `queue_timeout` once in all.
     /// `None` on the first ask.
     pub deadline: Option<Instant>,
+    /// Where it should go if it can.
+    pub wish: Wish,
+}
+
+/// Where a client should go. It goes elsewhere when that endpoint cannot take it, and never waits for it alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// Wherever the balance says.
+    #[default]
+    Any,
+    /// To the endpoint that all clients with this hash go to. An endpoint that comes or goes moves its own share of the
+    /// clients and no other: rendezvous hashing, by weight. Make it with [`hash`](crate::hash).
+    Hash(u64),
+    /// To this one, which it has been to before.
+    Endpoint(EndpointId),
 }
 
 /// What becomes of an [`Ask`].

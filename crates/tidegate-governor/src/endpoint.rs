@@ -6,6 +6,7 @@ use crate::{
     Cap, EndpointId, EndpointSnapshot, Limits, Outcome,
     breaker::{Breaker, Cause, Fault},
     gauge::Gauge,
+    hash::hash,
     meter::Peak,
     pacer::Pacer,
     rng::Rng,
@@ -17,8 +18,16 @@ pub(crate) struct Endpoint {
     pub(crate) key: String,
     /// 0: takes no new client.
     pub(crate) weight: u32,
+    /// Its share of new clients now: thousandths of its weight, fewer while it is new.
+    pub(crate) share: u64,
     /// No longer configured: only counted down.
     pub(crate) gone: bool,
+    /// A health check has found it so: no new clients.
+    pub(crate) down: bool,
+    /// When it last became one that takes clients.
+    pub(crate) opened: Instant,
+    /// Of its key, for rendezvous hashing.
+    pub(crate) hash: u64,
     pub(crate) sessions: u32,
     /// Permits whose handshake has not become a session. One that failed counts until its permit comes back: the
     /// endpoint may still be at work on it.
@@ -30,6 +39,11 @@ pub(crate) struct Endpoint {
     gauge: Gauge,
     rate: Peak,
 }
+
+/// Parts that one weight is divided into, so that a share of it can be given.
+pub(crate) const SHARES: u32 = 1000;
+/// The share of its weight with which a new endpoint begins: enough to warm up by.
+const COLDEST: f64 = 0.1;
 
 /// Whether an endpoint can take one more, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +57,16 @@ pub(crate) enum Room {
 }
 
 impl Endpoint {
-    pub(crate) fn new(id: EndpointId, key: &str) -> Self {
+    pub(crate) fn new(id: EndpointId, key: &str, now: Instant) -> Self {
         Self {
             id,
             key: key.to_owned(),
             weight: 0,
+            share: 0,
             gone: false,
+            down: false,
+            opened: now,
+            hash: hash(key.as_bytes()),
             sessions: 0,
             handshakes: 0,
             turn: 0,
@@ -63,9 +81,19 @@ impl Endpoint {
         self.sessions + self.handshakes
     }
 
-    /// Whether new clients may ever go there.
+    /// Whether new clients may go there at all.
     pub(crate) fn is_open(&self) -> bool {
-        !self.gone && self.weight > 0
+        !self.gone && !self.down && self.weight > 0
+    }
+
+    /// Finds its share anew: linear from a tenth, as Envoy and nginx have it.
+    pub(crate) fn warm_up(&mut self, slow_start: Option<Duration>, now: Instant) {
+        let age = now.saturating_duration_since(self.opened);
+        let warmth = match slow_start {
+            Some(span) if age < span => (age.as_secs_f64() / span.as_secs_f64()).max(COLDEST),
+            _ => 1.0,
+        };
+        self.share = ((f64::from(self.weight) * f64::from(SHARES)) * warmth) as u64;
     }
 
     pub(crate) fn room(&self, limits: &Limits, now: Instant) -> Room {
@@ -107,15 +135,22 @@ impl Endpoint {
         limits: &Limits,
         now: Instant,
         rng: &mut Rng,
-    ) {
+    ) -> bool {
         let fault = match outcome {
-            Outcome::Established { latency } => return self.on_established(latency, limits, now),
+            Outcome::Established { latency } => {
+                self.on_established(latency, limits, now);
+                return false;
+            }
             Outcome::Overloaded { retry_after } => {
                 self.breaker.on_overload(retry_after, next, now, rng);
-                return self.gauge.restart();
+                self.gauge.restart();
+                return true;
             }
-            Outcome::Refused => return self.breaker.on_answer(now),
-            Outcome::Cancelled => return,
+            Outcome::Refused => {
+                self.breaker.on_answer(now);
+                return false;
+            }
+            Outcome::Cancelled => return false,
             Outcome::ConnectFailed => Fault::Connect,
             Outcome::TimedOut | Outcome::Failed => {
                 // What began before the outage must not cut the ramp after it.
@@ -125,9 +160,11 @@ impl Endpoint {
                 Fault::Other
             }
         };
-        if self.breaker.on_failure(fault, serial, next, now, rng) {
+        let rests = self.breaker.on_failure(fault, serial, next, now, rng);
+        if rests {
             self.gauge.restart();
         }
+        rests
     }
 
     pub(crate) fn on_release(&mut self, serial: u64, was_session: bool) {
@@ -142,6 +179,7 @@ impl Endpoint {
             id: self.id,
             key: self.key.clone(),
             weight: if self.gone { 0 } else { self.weight },
+            down: self.down,
             sessions: self.sessions,
             handshakes: self.handshakes,
             max_sessions: limits.max_sessions_per_server.map_or(Cap::Unlimited, Cap::Declared),

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    EndpointId, Limits, Mode, Reason,
-    balance::{Balancer, power_of_two},
+    EndpointId, Limits, Mode, Reason, Wish,
+    balance::{self, Balancer},
     breaker::Cause,
     endpoint::{Endpoint, Room},
     rng::Rng,
@@ -15,13 +15,20 @@ pub(crate) struct Fleet {
     /// By id, that is in order of first appearance.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) balancer: Balancer,
+    pub(crate) slow_start: Option<Duration>,
     next_id: u32,
 }
 
 impl Fleet {
-    pub(crate) fn configure(&mut self, endpoints: &[(&str, u32)]) -> Vec<EndpointId> {
-        self.endpoints.iter_mut().for_each(|e| e.gone = true);
-        let ids = endpoints.iter().map(|&(key, weight)| self.configure_one(key, weight)).collect();
+    pub(crate) fn configure(&mut self, endpoints: &[(&str, u32)], now: Instant) -> Vec<EndpointId> {
+        for endpoint in &mut self.endpoints {
+            if endpoint.gone {
+                // Should it come back, it begins anew.
+                (endpoint.weight, endpoint.down) = (0, false);
+            }
+            endpoint.gone = true;
+        }
+        let ids = endpoints.iter().map(|&(key, weight)| self.configure_one(key, weight, now)).collect();
         self.endpoints.retain(|e| !e.gone || e.live() > 0);
         ids
     }
@@ -44,12 +51,14 @@ impl Fleet {
     pub(crate) fn find(
         &mut self,
         tried: &[EndpointId],
+        wish: Wish,
         limits: &Limits,
         now: Instant,
         rng: &mut Rng,
     ) -> Option<&mut Endpoint> {
+        self.warm_up(now);
         let free = |e: &Endpoint| e.is_open() && e.room(limits, now) == Room::Free;
-        let i = self.balancer.choose(&mut self.endpoints, tried, rng, free)?;
+        let i = self.balancer.choose(&mut self.endpoints, wish, tried, rng, free)?;
         Some(&mut self.endpoints[i])
     }
 
@@ -57,25 +66,36 @@ impl Fleet {
     pub(crate) fn find_regardless(
         &mut self,
         tried: &[EndpointId],
+        wish: Wish,
         limits: &Limits,
+        now: Instant,
         rng: &mut Rng,
     ) -> Option<&mut Endpoint> {
         if limits.mode == Mode::Enforce {
             return None;
         }
         let untried = |e: &Endpoint| e.is_open() && !tried.contains(&e.id);
-        let i = self.balancer.choose(&mut self.endpoints, tried, rng, untried)?;
+        self.warm_up(now);
+        let i = self.balancer.choose(&mut self.endpoints, wish, tried, rng, untried)?;
         Some(&mut self.endpoints[i])
     }
 
     /// An endpoint regardless of limits.
-    pub(crate) fn suggest(&self, tried: &[EndpointId], now: Instant, rng: &mut Rng) -> Option<EndpointId> {
+    pub(crate) fn suggest(
+        &mut self,
+        tried: &[EndpointId],
+        wish: Wish,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Option<EndpointId> {
+        self.warm_up(now);
         let untried = |e: &Endpoint| e.is_open() && !tried.contains(&e.id);
         let rested = |e: &Endpoint| untried(e) && e.rest_ends().is_none_or(|end| end <= now);
-        let i = if self.endpoints.iter().any(rested) {
-            power_of_two(&self.endpoints, rng, rested)
+        let endpoints = &self.endpoints;
+        let i = if endpoints.iter().any(rested) {
+            balance::draw(endpoints, wish, rng, rested)
         } else {
-            power_of_two(&self.endpoints, rng, untried)
+            balance::draw(endpoints, wish, rng, untried)
         };
         Some(self.endpoints[i?].id)
     }
@@ -129,17 +149,26 @@ impl Fleet {
         others().map(|e| e.shown_rate(limits, now)).sum()
     }
 
+    fn warm_up(&mut self, now: Instant) {
+        for endpoint in &mut self.endpoints {
+            endpoint.warm_up(self.slow_start, now);
+        }
+    }
+
     fn open(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().filter(|e| e.is_open())
     }
 
-    fn configure_one(&mut self, key: &str, weight: u32) -> EndpointId {
+    fn configure_one(&mut self, key: &str, weight: u32, now: Instant) -> EndpointId {
         let i = self.endpoints.iter().position(|e| e.key == key).unwrap_or_else(|| {
-            self.endpoints.push(Endpoint::new(EndpointId(self.next_id), key));
+            self.endpoints.push(Endpoint::new(EndpointId(self.next_id), key, now));
             self.next_id += 1;
             self.endpoints.len() - 1
         });
         let endpoint = &mut self.endpoints[i];
+        if endpoint.weight == 0 {
+            endpoint.opened = now;
+        }
         (endpoint.gone, endpoint.weight) = (false, weight);
         endpoint.id
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Admitted, Ask, Balance, EndpointId, Event, Limits, Outcome, Parked, Permit, Reason, Refusal, Refused, Snapshot,
-    Ticket, Verdict,
+    Ticket, Verdict, Wish,
     admission::Stage,
     fleet::Fleet,
     hint::{Hints, Pressure},
@@ -71,14 +71,37 @@ impl Governor {
     pub fn set_endpoints(&mut self, endpoints: &[(&str, u32)], balance: Balance, now: Instant) -> Vec<EndpointId> {
         self.queue.measure(now);
         self.fleet.balancer.rule = balance;
-        self.fleet.configure(endpoints)
+        self.fleet.configure(endpoints, now)
+    }
+
+    /// How long the share of an endpoint that is new, or up again, grows from a tenth to the whole. `None`: it has its
+    /// whole share at once. Endpoints that all begin together share as ever.
+    pub fn set_slow_start(&mut self, slow_start: Option<Duration>) {
+        self.fleet.slow_start = slow_start;
+    }
+
+    /// What somebody who asks this endpoint regularly has found. One that is down takes no new client; what it holds
+    /// it keeps. Every endpoint begins as one that is up.
+    pub fn set_health(&mut self, endpoint: EndpointId, up: bool, now: Instant) {
+        self.queue.measure(now);
+        if let Some(endpoint) = self.fleet.get(endpoint)
+            && endpoint.down == up
+        {
+            endpoint.down = !up;
+            endpoint.opened = now;
+        }
+    }
+
+    /// Whether this endpoint is configured, or holds permits still.
+    pub fn knows(&self, endpoint: EndpointId) -> bool {
+        self.fleet.endpoints.binary_search_by_key(&endpoint, |e| e.id).is_ok()
     }
 
     /// An endpoint for what is no session, such as a plain request: nothing is counted and no limit applies, so it is
     /// drawn, better where there are fewer sessions, and not simply the emptiest, which would get them all. One that
     /// rests only when all do; none of those in `tried`.
-    pub fn suggest(&mut self, tried: &[EndpointId], now: Instant) -> Option<EndpointId> {
-        self.fleet.suggest(tried, now, &mut self.rng)
+    pub fn suggest(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
+        self.fleet.suggest(tried, wish, now, &mut self.rng)
     }
 
     /// A client asks to enter. A client that asks again after an endpoint turned it away has released that permit
@@ -86,13 +109,13 @@ impl Governor {
     pub fn admit(&mut self, ask: Ask<'_>, now: Instant) -> Verdict {
         self.queue.measure(now);
         if !self.queue.goes_before_newcomers()
-            && let Some(endpoint) = self.find(ask.tried, now)
+            && let Some(endpoint) = self.find(ask.tried, ask.wish, now)
         {
             self.admitted.direct += 1;
             return Verdict::Admit(self.issue(endpoint, now));
         }
         let reason = self.obstacle(now);
-        if let Some(endpoint) = self.find_regardless(ask.tried) {
+        if let Some(endpoint) = self.find_regardless(ask.tried, ask.wish, now) {
             self.refused.count(reason);
             self.admitted.observed += 1;
             return Verdict::Admit(self.issue(endpoint, now));
@@ -106,7 +129,7 @@ impl Governor {
         if self.queue.len() >= self.limits.max_waiting as usize {
             return Verdict::Refuse(self.refuse(Reason::QueueFull, now));
         }
-        Verdict::Wait(self.queue.park(ask.tried, deadline, now), deadline)
+        Verdict::Wait(self.queue.park(ask.tried, ask.wish, deadline, now), deadline)
     }
 
     /// A parked client went away. Of no effect once its [`Event`] has been given out: a permit in it must be released.
@@ -115,21 +138,21 @@ impl Governor {
         self.cancelled += u64::from(self.queue.remove(ticket));
     }
 
-    /// How the handshake of this permit went, once per permit.
+    /// How the handshake of this permit went, once per permit. Whether its endpoint begins a rest for it.
     ///
     /// `Established` keeps the permit as a session; any other outcome ends the handshake and the permit must then be
     /// released. Until then it counts as a handshake in flight: hold it as long as the endpoint may be at work on it,
     /// for a cancelled dial until its socket is closed.
-    pub fn observe(&mut self, permit: &mut Permit, outcome: Outcome, now: Instant) {
+    pub fn observe(&mut self, permit: &mut Permit, outcome: Outcome, now: Instant) -> bool {
         self.queue.measure(now);
         debug_assert_eq!(permit.stage, Stage::Handshake, "a handshake goes one way, once");
-        let Some(endpoint) = self.fleet.get(permit.endpoint) else { return };
+        let Some(endpoint) = self.fleet.get(permit.endpoint) else { return false };
         if permit.stage != Stage::Handshake {
-            return;
+            return false;
         }
         let established = matches!(outcome, Outcome::Established { .. });
         permit.stage = if established { Stage::Session } else { Stage::Ended };
-        endpoint.on_outcome(outcome, permit.serial, self.issued, &self.limits, now, &mut self.rng);
+        endpoint.on_outcome(outcome, permit.serial, self.issued, &self.limits, now, &mut self.rng)
     }
 
     /// The permit comes back: its session or handshake is over.
@@ -206,24 +229,24 @@ impl Governor {
         self.limits.max_sessions.is_some_and(|max| self.live() >= max)
     }
 
-    fn find(&mut self, tried: &[EndpointId], now: Instant) -> Option<EndpointId> {
+    fn find(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
         if self.at_max_sessions() {
             return None;
         }
-        self.fleet.find(tried, &self.limits, now, &mut self.rng).map(|e| e.id)
+        self.fleet.find(tried, wish, &self.limits, now, &mut self.rng).map(|e| e.id)
     }
 
-    fn find_regardless(&mut self, tried: &[EndpointId]) -> Option<EndpointId> {
-        self.fleet.find_regardless(tried, &self.limits, &mut self.rng).map(|e| e.id)
+    fn find_regardless(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
+        self.fleet.find_regardless(tried, wish, &self.limits, now, &mut self.rng).map(|e| e.id)
     }
 
     /// Who goes next, and where to, if there is room.
     fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
         let full = self.at_max_sessions();
         let Self { limits, fleet, queue, rng, .. } = self;
-        let (ticket, tried) = queue.head()?;
-        let found = if full { None } else { fleet.find(tried, limits, now, rng).map(|e| e.id) };
-        let found = found.or_else(|| fleet.find_regardless(tried, limits, rng).map(|e| e.id));
+        let (ticket, tried, wish) = queue.head()?;
+        let found = if full { None } else { fleet.find(tried, wish, limits, now, rng).map(|e| e.id) };
+        let found = found.or_else(|| fleet.find_regardless(tried, wish, limits, now, rng).map(|e| e.id));
         found.map(|endpoint| (ticket, endpoint))
     }
 

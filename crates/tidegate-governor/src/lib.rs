@@ -11,6 +11,7 @@ mod endpoint;
 mod fleet;
 mod gauge;
 mod governor;
+mod hash;
 mod hint;
 mod limits;
 mod meter;
@@ -20,8 +21,9 @@ mod queue;
 mod rng;
 mod snapshot;
 
-pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict};
+pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict, Wish};
 pub use governor::Governor;
+pub use hash::hash;
 pub use limits::{Balance, Limits, Mode};
 pub use protection::{Bounds, Protection, Resource, Strain, Usage};
 pub use snapshot::{Admitted, Cap, EndpointSnapshot, Refused, Snapshot};

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{EndpointId, Ticket};
+use crate::{EndpointId, Ticket, Wish};
 
 /// Standing delay above which the queue is in overload.
 const TARGET: Duration = Duration::from_millis(250);
@@ -36,6 +36,7 @@ pub(crate) struct Queue {
 struct Client {
     /// Endpoints that have refused it already.
     tried: Vec<EndpointId>,
+    wish: Wish,
     parked_at: Instant,
     deadline: Instant,
 }
@@ -69,10 +70,10 @@ impl Queue {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
-    pub(crate) fn park(&mut self, tried: &[EndpointId], deadline: Instant, now: Instant) -> Ticket {
+    pub(crate) fn park(&mut self, tried: &[EndpointId], wish: Wish, deadline: Instant, now: Instant) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.placed.insert(ticket, Client { tried: tried.to_vec(), parked_at: now, deadline });
+        self.placed.insert(ticket, Client { tried: tried.to_vec(), wish, parked_at: now, deadline });
         self.deadlines.insert((deadline, ticket));
         ticket
     }
@@ -93,10 +94,10 @@ impl Queue {
         }
     }
 
-    /// Who goes next, and the endpoints that have refused it.
-    pub(crate) fn head(&self) -> Option<(Ticket, &[EndpointId])> {
+    /// Who goes next, the endpoints that have refused it, and the one it wants.
+    pub(crate) fn head(&self) -> Option<(Ticket, &[EndpointId], Wish)> {
         let placed = if self.delay.overloaded { self.placed.last_key_value() } else { self.placed.first_key_value() };
-        placed.or_else(|| self.shed.first_key_value()).map(|(&ticket, client)| (ticket, &client.tried[..]))
+        placed.or_else(|| self.shed.first_key_value()).map(|(&ticket, client)| (ticket, &client.tried[..], client.wish))
     }
 
     /// Whose wait has ended.
@@ -143,13 +144,13 @@ mod tests {
         for ms in (0..seconds * 1000).step_by(10) {
             let now = t0 + Duration::from_millis(ms);
             queue.measure(now);
-            queue.park(&[], now + INTERVAL, now);
+            queue.park(&[], Wish::Any, now + INTERVAL, now);
             while let Some(ticket) = queue.expired(now) {
                 queue.remove(ticket);
             }
             if ms.is_multiple_of(served_ms) {
                 queue.measure(now);
-                let (head, _) = queue.head().unwrap();
+                let (head, ..) = queue.head().unwrap();
                 queue.remove(head);
             }
         }
@@ -160,8 +161,8 @@ mod tests {
     fn a_queue_that_is_served_in_time_stays_in_order() {
         let (mut queue, now) = load(20, 10);
         assert!(!queue.overloaded());
-        let first = queue.park(&[], now, now);
-        queue.park(&[], now, now);
+        let first = queue.park(&[], Wish::Any, now, now);
+        queue.park(&[], Wish::Any, now, now);
         assert_eq!(queue.head().unwrap().0, first);
     }
 
@@ -187,14 +188,14 @@ mod tests {
         queue.measure(now + INTERVAL);
         queue.measure(now + 2 * INTERVAL);
         assert!(!queue.overloaded());
-        let fresh = queue.park(&[], now + 3 * INTERVAL, now + 2 * INTERVAL);
+        let fresh = queue.park(&[], Wish::Any, now + 3 * INTERVAL, now + 2 * INTERVAL);
         assert_eq!(queue.head().unwrap().0, fresh, "in peace too");
     }
 
     #[test]
     fn overload_is_forgotten_after_an_idle_gap() {
         let (mut queue, now) = load(10, 20);
-        while let Some((ticket, _)) = queue.head() {
+        while let Some((ticket, ..)) = queue.head() {
             queue.remove(ticket);
         }
         queue.measure(now + Duration::from_secs(60));
@@ -204,7 +205,7 @@ mod tests {
     #[test]
     fn ten_thousand_parked_leave_no_trace() {
         let (mut queue, now) = (Queue::default(), base());
-        let tickets: Vec<Ticket> = (0..10_000).map(|_| queue.park(&[], now + INTERVAL, now)).collect();
+        let tickets: Vec<Ticket> = (0..10_000).map(|_| queue.park(&[], Wish::Any, now + INTERVAL, now)).collect();
         assert!(tickets.iter().rev().all(|&ticket| queue.remove(ticket) && !queue.remove(ticket)));
         assert_eq!((queue.len(), queue.placed.len(), queue.shed.len()), (0, 0, 0));
     }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::hash::mix;
+
 /// Longest time span the governor reckons with; longer ones are cut to it, so that no sum overflows. One year.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -33,10 +35,7 @@ impl Rng {
 
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        mix(self.0)
     }
 }
 

@@ -38,6 +38,8 @@ pub struct EndpointSnapshot {
     pub key: String,
     /// Its weight. 0: gone away, only counted down.
     pub weight: u32,
+    /// A health check found it so: it takes no new client.
+    pub down: bool,
     /// Sessions held.
     pub sessions: u32,
     /// Handshakes in flight.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_governor::{
     Ask, Balance, Cap, EndpointId, Event, Governor, Limits, Mode, Outcome, Parked, Permit, Reason, Refusal, Ticket,
-    Verdict,
+    Verdict, Wish,
 };
 
 const LATENCY: Duration = Duration::from_millis(20);
@@ -166,7 +166,7 @@ fn past_max_waiting_the_answer_comes_at_once() {
 #[test]
 fn a_client_that_asks_again_waits_once_in_all() {
     let (mut governor, _, now) = start(Limits { max_sessions: Some(0), ..limits() }, &["a"]);
-    let again = |deadline| Ask { tried: &[], deadline: Some(deadline) };
+    let again = |deadline| Ask { tried: &[], deadline: Some(deadline), ..Ask::default() };
     assert_eq!(parked(governor.admit(again(now + ms(700)), now)).1, now + ms(700));
     assert_eq!(parked(governor.admit(again(now + ms(9000)), now)).1, now + ms(2500), "never longer");
     assert_eq!(refused(governor.admit(again(now), now)).reason, Reason::Overload);
@@ -177,7 +177,7 @@ fn a_refused_connection_sends_the_client_to_the_next_endpoint() {
     let (mut governor, _, now) = start(limits(), &["a", "b"]);
     let first = handshake(&mut governor, Outcome::ConnectFailed, now);
     let tried = [first];
-    let permit = admitted(governor.admit(Ask { tried: &tried, deadline: None }, now));
+    let permit = admitted(governor.admit(Ask { tried: &tried, deadline: None, ..Ask::default() }, now));
     assert_ne!(permit.endpoint, first);
     governor.release(permit, now);
 }
@@ -190,7 +190,7 @@ fn a_restarting_backend_is_found_again_within_the_wait() {
     let (mut dials, mut deadline) = (1, None);
     let mut now = t0;
     loop {
-        let ask = Ask { tried: &ids, deadline };
+        let ask = Ask { tried: &ids, deadline, ..Ask::default() };
         deadline = Some(parked(governor.admit(ask, now)).1);
         let (event, at) = next_event(&mut governor);
         now = at;
@@ -248,7 +248,7 @@ fn observing_admits_everybody_and_counts() {
     let permits: Vec<_> = (0..10).map(|_| admitted(ask(&mut governor, now))).collect();
     let snapshot = governor.snapshot(now);
     assert_eq!((snapshot.refused.overload, snapshot.admitted.observed, snapshot.live), (9, 9, 10));
-    refused(governor.admit(Ask { tried: &ids, deadline: None }, now));
+    refused(governor.admit(Ask { tried: &ids, deadline: None, ..Ask::default() }, now));
     permits.into_iter().for_each(|permit| governor.release(permit, now));
 }
 
@@ -281,7 +281,9 @@ fn an_endpoint_that_stays_keeps_its_counts_and_one_that_goes_is_counted_down() {
 fn a_dying_endpoint_lets_its_sessions_go_one_after_the_other() {
     let (mut governor, ids, now) = start(limits(), &["a"]);
     let mut permits: Vec<_> = (0..10).map(|_| admitted(ask(&mut governor, now))).collect();
-    permits.iter_mut().for_each(|permit| governor.observe(permit, ESTABLISHED, now));
+    for permit in &mut permits {
+        governor.observe(permit, ESTABLISHED, now);
+    }
     for (i, permit) in permits.into_iter().enumerate() {
         assert_eq!(governor.pace(ids[0], now), ms(500) * i as u32);
         governor.release(permit, now);
@@ -303,20 +305,82 @@ fn what_is_no_session_goes_anywhere_but_where_it_was_and_where_there_is_rest() {
     let (mut governor, ids, now) = start(Limits { max_sessions: Some(0), ..limits() }, &["a", "b", "c"]);
     let mut seen = [0; 3];
     for _ in 0..300 {
-        let id = governor.suggest(&[], now).unwrap();
+        let id = governor.suggest(&[], Wish::Any, now).unwrap();
         seen[ids.iter().position(|&known| known == id).unwrap()] += 1;
     }
     assert!(seen.iter().all(|&times| times > 50), "{seen:?}");
-    assert_eq!(governor.suggest(&ids[..2], now), Some(ids[2]));
-    assert_eq!(governor.suggest(&ids, now), None);
+    assert_eq!(governor.suggest(&ids[..2], Wish::Any, now), Some(ids[2]));
+    assert_eq!(governor.suggest(&ids, Wish::Any, now), None);
     assert_eq!(governor.snapshot(now).issued, 0);
 
     governor.set_limits(limits(), now);
-    let mut permit = admitted(governor.admit(Ask { tried: &ids[1..], deadline: None }, now));
+    let mut permit = admitted(governor.admit(Ask { tried: &ids[1..], deadline: None, ..Ask::default() }, now));
     assert_eq!(permit.endpoint, ids[0]);
     let resting = Outcome::Overloaded { retry_after: Some(ms(5000)) };
     governor.observe(&mut permit, resting, now);
     governor.release(permit, now);
-    assert!((0..100).all(|_| governor.suggest(&[], now) != Some(ids[0])), "it asked for rest");
-    assert_eq!(governor.suggest(&ids[1..], now), Some(ids[0]), "but there is no other");
+    assert!((0..100).all(|_| governor.suggest(&[], Wish::Any, now) != Some(ids[0])), "it asked for rest");
+    assert_eq!(governor.suggest(&ids[1..], Wish::Any, now), Some(ids[0]), "but there is no other");
+}
+
+#[test]
+fn an_endpoint_that_is_down_takes_nobody_and_keeps_what_it_holds() {
+    let (mut governor, ids, now) = start(limits(), &["a", "b"]);
+    governor.set_health(ids[0], false, now);
+    for _ in 0..4 {
+        let mut permit = admitted(governor.admit(Ask::default(), now));
+        assert_eq!(permit.endpoint, ids[1]);
+        governor.observe(&mut permit, ESTABLISHED, now);
+        drop(permit);
+        assert_eq!(governor.suggest(&[], Wish::Endpoint(ids[0]), now), Some(ids[1]));
+    }
+    let seen = governor.snapshot(now);
+    assert_eq!((seen.endpoints[0].down, seen.endpoints[1].sessions), (true, 4));
+}
+
+#[test]
+fn who_waits_because_all_are_down_goes_in_when_one_is_up() {
+    let (mut governor, ids, now) = start(limits(), &["a", "b"]);
+    ids.iter().for_each(|&id| governor.set_health(id, false, now));
+    let (ticket, deadline) = parked(governor.admit(Ask::default(), now));
+    let (unlucky, _) = parked(governor.admit(Ask { deadline: Some(now + ms(10)), ..Ask::default() }, now));
+    assert!(governor.poll_event(now).is_none() && deadline > now + ms(1000));
+    let told = governor.poll_event(now + ms(10)).expect("its wait is over");
+    assert!(
+        matches!(told.verdict, Parked::Refuse(Refusal { reason: Reason::NoUpstream, .. }) if told.ticket == unlucky)
+    );
+    governor.set_health(ids[1], true, now + ms(20));
+    let let_in = governor.poll_event(now + ms(20)).expect("there is room");
+    assert!(matches!(let_in.verdict, Parked::Admit(permit) if permit.endpoint == ids[1] && let_in.ticket == ticket));
+}
+
+#[test]
+fn who_waits_still_goes_where_it_wants() {
+    let limits = Limits { max_sessions_per_server: Some(1), ..limits() };
+    let (mut governor, ids, now) = start(limits, &["a", "b"]);
+    let (first, second) =
+        (admitted(governor.admit(Ask::default(), now)), admitted(governor.admit(Ask::default(), now)));
+    let wish = Wish::Endpoint(second.endpoint);
+    parked(governor.admit(Ask { wish, ..Ask::default() }, now));
+    governor.release(first, now);
+    governor.release(second, now);
+    let event = governor.poll_event(now).expect("there is room");
+    assert!(matches!(event.verdict, Parked::Admit(permit) if wish == Wish::Endpoint(permit.endpoint)), "{ids:?}");
+}
+
+#[test]
+fn a_reload_forgets_neither_who_is_down_nor_who_is_warm() {
+    let (mut governor, ids, now) = start(limits(), &["a", "b"]);
+    governor.set_slow_start(Some(ms(30_000)));
+    governor.set_health(ids[0], false, now);
+    let later = now + ms(60_000);
+    let again = governor.set_endpoints(&[("a", 1), ("b", 1), ("c", 1)], Balance::RoundRobin, later);
+    assert_eq!(again[..2], ids);
+    let mut dealt = |count: usize| {
+        (0..count).filter(|_| admitted(governor.admit(Ask::default(), later)).endpoint == ids[1]).count()
+    };
+    assert_eq!(dealt(110), 100, "ten to the newcomer, none to the one that is down");
+    governor.set_endpoints(&[("b", 1)], Balance::RoundRobin, later);
+    let back = governor.set_endpoints(&[("a", 1), ("b", 1)], Balance::RoundRobin, later);
+    assert!(governor.snapshot(later).endpoints.iter().all(|e| !e.down), "who comes back is asked anew: {back:?}");
 }

@@ -7,13 +7,14 @@ use std::{
 
 use proptest::prelude::*;
 use tidegate_governor::{
-    Ask, Balance, EndpointId, Governor, Limits, Mode, Outcome, Parked, Permit, Refusal, Ticket, Verdict,
+    Ask, Balance, EndpointId, Governor, Limits, Mode, Outcome, Parked, Permit, Refusal, Ticket, Verdict, Wish,
 };
 
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
-    Ask { tried: Vec<usize>, within_ms: Option<u64> },
+    Ask { tried: Vec<usize>, within_ms: Option<u64>, wish: usize },
+    Health(usize, bool),
     Cancel(usize),
     Observe(usize, Outcome),
     Release(usize),
@@ -53,8 +54,10 @@ struct Caller {
 
 impl Caller {
     fn new(limits: Limits, seed: u64, start: Instant) -> Self {
+        let mut governor = Governor::new(limits.clone(), seed);
+        governor.set_slow_start(seed.is_multiple_of(2).then_some(ms(1000)));
         Self {
-            governor: Governor::new(limits.clone(), seed),
+            governor,
             limits,
             now: start,
             start,
@@ -72,7 +75,12 @@ impl Caller {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Pass(span) => return self.pass(ms(*span)),
-            Step::Ask { tried, within_ms } => self.ask(tried, *within_ms),
+            Step::Ask { tried, within_ms, wish } => self.ask(tried, *within_ms, *wish),
+            Step::Health(at, up) => {
+                if let Some(&id) = self.ids.get(at % self.ids.len().max(1)) {
+                    self.governor.set_health(id, *up, self.now);
+                }
+            }
             Step::Cancel(at) => {
                 if let Some(&ticket) = self.waiting.keys().nth(at % self.waiting.len().max(1)) {
                     self.waiting.remove(&ticket);
@@ -118,9 +126,14 @@ impl Caller {
         self.check();
     }
 
-    fn ask(&mut self, tried: &[usize], within_ms: Option<u64>) {
+    fn ask(&mut self, tried: &[usize], within_ms: Option<u64>, wish: usize) {
         let tried: Vec<_> = tried.iter().filter_map(|&i| self.ids.get(i).copied()).collect();
-        let ask = Ask { tried: &tried, deadline: within_ms.map(|within| self.now + ms(within)) };
+        let wish = match self.ids.get(wish) {
+            Some(&id) if id.eq(&self.ids[0]) => Wish::Endpoint(id),
+            Some(_) => Wish::Hash(wish as u64),
+            None => Wish::Any,
+        };
+        let ask = Ask { tried: &tried, deadline: within_ms.map(|within| self.now + ms(within)), wish };
         match self.governor.admit(ask, self.now) {
             Verdict::Admit(permit) => self.enter(permit),
             Verdict::Wait(ticket, deadline) => {
@@ -260,10 +273,11 @@ fn configure() -> impl Strategy<Value = Step> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let ask = (prop::collection::vec(0_usize..4, 0..3), prop::option::weighted(0.2, 0_u64..3000));
+    let ask = (prop::collection::vec(0_usize..4, 0..3), prop::option::weighted(0.2, 0_u64..3000), 0_usize..6);
     prop_oneof![
         20 => (0_u64..800).prop_map(Step::Pass),
-        40 => ask.prop_map(|(tried, within_ms)| Step::Ask { tried, within_ms }),
+        40 => ask.prop_map(|(tried, within_ms, wish)| Step::Ask { tried, within_ms, wish }),
+        4 => any::<(usize, bool)>().prop_map(|(at, up)| Step::Health(at, up)),
         4 => any::<usize>().prop_map(Step::Cancel),
         20 => (any::<usize>(), outcome()).prop_map(|(at, outcome)| Step::Observe(at, outcome)),
         15 => any::<usize>().prop_map(Step::Release),

@@ -2,21 +2,19 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use tidegate_config::{Balance, Route, ServerAddress, Upstream};
 use tidegate_governor::{
-    Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict,
+    Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict, Wish,
 };
 use tidegate_session::Hold;
-use tokio::{
-    sync::{Notify, oneshot},
-    task::AbortHandle,
-};
+use tokio::sync::{Notify, oneshot, watch};
 
-use crate::clock;
+use crate::{clock, endpoint::Endpoint, members::Members, metrics::Metrics, task::Task};
 
 /// How long beyond its deadline a parked client waits for its answer.
 const SLACK: Duration = Duration::from_millis(500);
@@ -30,13 +28,24 @@ pub(crate) struct Capacity {
     /// The governor's next deadline came closer.
     sooner: Arc<Notify>,
     /// The task that keeps its time; one, however often the configuration changes.
-    clockwork: OnceLock<AbortHandle>,
+    clockwork: OnceLock<Task>,
+    /// Those that ask after its endpoints, as now configured.
+    attendants: Mutex<Vec<Task>>,
+    /// Who its endpoints are has changed.
+    changed: watch::Sender<()>,
+    name: String,
+    metrics: Arc<Metrics>,
 }
 
 struct Inner {
     governor: Governor,
-    endpoints: HashMap<EndpointId, Arc<ServerAddress>>,
+    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    /// By what sticky cookies call them.
+    tags: HashMap<Box<str>, EndpointId>,
+    members: Members,
+    balance: tidegate_governor::Balance,
     configured: Vec<EndpointId>,
+    retries: usize,
     waiting: HashMap<Ticket, oneshot::Sender<Parked>>,
     /// How many of them came by each route.
     parked: HashMap<String, u32>,
@@ -47,7 +56,8 @@ struct Inner {
 pub(crate) struct Slot {
     capacity: Arc<Capacity>,
     permit: Option<Permit>,
-    address: Arc<ServerAddress>,
+    id: EndpointId,
+    endpoint: Arc<Endpoint>,
     dialled: Instant,
 }
 
@@ -55,27 +65,40 @@ pub(crate) struct Slot {
 pub(crate) struct Admission {
     capacity: Arc<Capacity>,
     route: Arc<Route>,
+    wish: Wish,
     tried: Vec<EndpointId>,
     deadline: Instant,
 }
 
 impl Capacity {
     /// The governor of this upstream, as configured. Its time is kept on the runtime that this is called on.
-    pub(crate) fn start(upstream: &Upstream, routes: &[Arc<Route>]) -> Arc<Self> {
+    pub(crate) fn start(upstream: &Upstream, routes: &[Arc<Route>], metrics: Arc<Metrics>) -> Arc<Self> {
         let seed = u64::from(crate::random()) << 32 | u64::from(crate::random());
         let governor = Governor::new(upstream.capacity.clone(), seed);
         let inner = Inner {
             governor,
             endpoints: HashMap::new(),
+            tags: HashMap::new(),
+            members: Members::default(),
+            balance: tidegate_governor::Balance::default(),
             configured: Vec::new(),
+            retries: 0,
             waiting: HashMap::new(),
             parked: HashMap::new(),
             armed: None,
         };
-        let capacity = Arc::new(Self { inner: Mutex::new(inner), sooner: Arc::default(), clockwork: OnceLock::new() });
+        let capacity = Arc::new(Self {
+            inner: Mutex::new(inner),
+            sooner: Arc::default(),
+            clockwork: OnceLock::new(),
+            attendants: Mutex::default(),
+            changed: watch::Sender::new(()),
+            name: upstream.name.clone(),
+            metrics,
+        });
         capacity.configure(upstream, routes);
         let keeper = tokio::spawn(keep_time(Arc::downgrade(&capacity), capacity.sooner.clone()));
-        let _ = capacity.clockwork.set(keeper.abort_handle());
+        let _ = capacity.clockwork.set(keeper.into());
         capacity
     }
 
@@ -90,28 +113,105 @@ impl Capacity {
         limits.spread = routes().map(|route| route.spread).max().unwrap_or(limits.spread);
         limits.retry_after = routes().map(|route| route.retry_after).min().unwrap_or(limits.retry_after);
         let mut inner = self.lock();
-        let keys: Vec<String> = upstream.servers.iter().map(|server| server.address.to_string()).collect();
-        let endpoints: Vec<(&str, u32)> =
-            keys.iter().zip(&upstream.servers).map(|(key, server)| (key.as_str(), server.weight)).collect();
-        let balance = match upstream.balance {
-            Balance::LeastSessions => tidegate_governor::Balance::LeastSessions,
+        inner.balance = match upstream.balance {
+            Balance::LeastSessions | Balance::Hash => tidegate_governor::Balance::LeastSessions,
             Balance::PowerOfTwo => tidegate_governor::Balance::PowerOfTwo,
             Balance::RoundRobin => tidegate_governor::Balance::RoundRobin,
         };
         inner.governor.set_limits(limits, now);
-        let ids = inner.governor.set_endpoints(&endpoints, balance, now);
-        for (id, server) in ids.iter().zip(&upstream.servers) {
-            inner.endpoints.insert(*id, Arc::new(server.address.clone()));
+        inner.governor.set_slow_start(upstream.slow_start);
+        inner.retries = upstream.retries as usize;
+        inner.members.configure(upstream);
+        self.place(&mut inner, now);
+    }
+
+    /// What a name has been found to be. Returns the addresses that it is no longer.
+    pub(crate) fn resolved(&self, server: &ServerAddress, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut inner = self.lock();
+        let gone = inner.members.answered(server, addresses);
+        self.place(&mut inner, clock::now());
+        gone
+    }
+
+    /// Makes the governor's endpoints what the members are now.
+    fn place(&self, inner: &mut Inner, now: Instant) {
+        let members = inner.members.list();
+        let keys: Vec<String> = members.iter().map(|(endpoint, _)| endpoint.to_string()).collect();
+        let endpoints: Vec<(&str, u32)> =
+            keys.iter().zip(&members).map(|(key, (_, weight))| (key.as_str(), *weight)).collect();
+        let ids = inner.governor.set_endpoints(&endpoints, inner.balance, now);
+        let Inner { governor, endpoints, tags, configured, .. } = inner;
+        let same = *configured == ids;
+        tags.clear();
+        for (id, (endpoint, _)) in ids.iter().zip(members) {
+            tags.insert(endpoint.tag.clone(), *id);
+            if endpoints.get(id).is_none_or(|known| **known != endpoint) {
+                endpoints.insert(*id, Arc::new(endpoint));
+            }
         }
-        inner.configured = ids;
+        endpoints.retain(|id, _| governor.knows(*id));
+        *configured = ids;
+        self.settle(inner, now);
+        if !same {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Has these tasks done until the next reload, or as long as the upstream is configured.
+    pub(crate) fn attend(&self, attendants: Vec<Task>) {
+        *self.attendants.lock().unwrap_or_else(PoisonError::into_inner) = attendants;
+    }
+
+    /// The endpoints as they are now.
+    pub(crate) fn endpoints(&self) -> Vec<(EndpointId, Arc<Endpoint>)> {
+        let inner = self.lock();
+        inner.configured.iter().filter_map(|id| Some((*id, inner.endpoints.get(id)?.clone()))).collect()
+    }
+
+    /// Says when they are others.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// What a health check has found.
+    pub(crate) fn set_health(&self, id: EndpointId, up: bool) {
+        let now = clock::now();
+        let mut inner = self.lock();
+        inner.governor.set_health(id, up, now);
         self.settle(&mut inner, now);
     }
 
-    /// An endpoint for what is no session and needs no permit; none of those in `tried`.
-    pub(crate) fn choose(&self, tried: &[EndpointId]) -> Option<(EndpointId, Arc<ServerAddress>)> {
+    /// What the last health check has found.
+    pub(crate) fn is_up(&self, id: EndpointId) -> bool {
+        self.snapshot().endpoints.iter().all(|endpoint| endpoint.id != id || !endpoint.down)
+    }
+
+    /// An endpoint for what is no session and needs no permit; none of those in `tried`, and none when those are as
+    /// many as may be.
+    pub(crate) fn choose(&self, tried: &[EndpointId], wish: Wish) -> Option<(EndpointId, Arc<Endpoint>)> {
         let mut inner = self.lock();
-        let id = inner.governor.suggest(tried, clock::now())?;
+        if tried.len() > inner.retries {
+            return None;
+        }
+        let id = inner.governor.suggest(tried, wish, clock::now())?;
         Some((id, inner.endpoints.get(&id)?.clone()))
+    }
+
+    /// The endpoint that a sticky cookie calls so.
+    pub(crate) fn tagged(&self, tag: &str) -> Option<EndpointId> {
+        self.lock().tags.get(tag).copied()
+    }
+
+    /// An endpoint rests, for what it did to a client.
+    fn rests(&self, endpoint: &Endpoint, outcome: Outcome) {
+        let cause = match outcome {
+            Outcome::Overloaded { .. } => "overload",
+            Outcome::ConnectFailed => "connect",
+            Outcome::TimedOut => "timeout",
+            _ => "failure",
+        };
+        tracing::debug!(upstream = self.name, %endpoint, cause, "endpoint rests");
+        self.metrics.upstream_rests.with_label_values(&[self.name.as_str(), cause]).inc();
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -164,21 +264,13 @@ async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
     }
 }
 
-impl Drop for Capacity {
-    fn drop(&mut self) {
-        if let Some(clockwork) = self.clockwork.get() {
-            clockwork.abort();
-        }
-    }
-}
-
 impl Admission {
     /// `patient`: the client may be parked, for as long as its route says.
-    pub(crate) fn new(capacity: Arc<Capacity>, route: &Arc<Route>, patient: bool) -> Self {
+    pub(crate) fn new(capacity: Arc<Capacity>, route: &Arc<Route>, wish: Wish, patient: bool) -> Self {
         // Drawn, so that those who came together do not all leave together.
         let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
         let wait = if patient { route.queue_timeout.mul_f64(share) } else { Duration::ZERO };
-        Self { capacity, route: route.clone(), tried: Vec::new(), deadline: clock::now() + wait }
+        Self { capacity, route: route.clone(), wish, tried: Vec::new(), deadline: clock::now() + wait }
     }
 
     /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
@@ -189,7 +281,7 @@ impl Admission {
         let mut place = {
             let now = clock::now();
             let mut inner = self.capacity.lock();
-            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline) };
+            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), wish: self.wish };
             let (ticket, until) = match inner.governor.admit(ask, now) {
                 Verdict::Admit(permit) => {
                     self.capacity.settle(&mut inner, now);
@@ -233,10 +325,10 @@ impl Admission {
         slot.observe(outcome);
     }
 
-    /// Whether every endpoint has been tried.
+    /// Whether every endpoint has been tried, or as many as may be.
     pub(crate) fn is_exhausted(&self) -> bool {
         let inner = self.capacity.lock();
-        inner.configured.iter().all(|id| self.tried.contains(id))
+        self.tried.len() > inner.retries || inner.configured.iter().all(|id| self.tried.contains(id))
     }
 
     /// Holds a client that no endpoint will take to the end of its wait: the wait is the pace.
@@ -247,8 +339,8 @@ impl Admission {
     }
 
     fn slot(&self, inner: &Inner, permit: Permit, now: Instant) -> Slot {
-        let address = inner.endpoints[&permit.endpoint].clone();
-        Slot { capacity: self.capacity.clone(), permit: Some(permit), address, dialled: now }
+        let (id, endpoint) = (permit.endpoint, inner.endpoints[&permit.endpoint].clone());
+        Slot { capacity: self.capacity.clone(), permit: Some(permit), id, endpoint, dialled: now }
     }
 }
 
@@ -278,8 +370,12 @@ impl Drop for Place {
 }
 
 impl Slot {
-    pub(crate) fn address(&self) -> &Arc<ServerAddress> {
-        &self.address
+    pub(crate) fn id(&self) -> EndpointId {
+        self.id
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
     }
 
     /// The handshake succeeded: the place is a session's now.
@@ -293,10 +389,13 @@ impl Slot {
     pub(crate) fn observe(&mut self, outcome: Outcome) {
         let now = clock::now();
         let mut inner = self.capacity.lock();
-        if let Some(permit) = &mut self.permit {
-            inner.governor.observe(permit, outcome, now);
-        }
+        let Some(permit) = &mut self.permit else { return };
+        let rests = inner.governor.observe(permit, outcome, now);
         self.capacity.settle(&mut inner, now);
+        drop(inner);
+        if rests {
+            self.capacity.rests(&self.endpoint, outcome);
+        }
     }
 
     /// How long a client is held whose upstream was lost, and when it may come back.
@@ -305,6 +404,11 @@ impl Slot {
         let Some(permit) = &self.permit else { return Hold { delay: Duration::ZERO, retry_after: 1 } };
         let delay = inner.governor.pace(permit.endpoint, now);
         Hold { delay, retry_after: inner.governor.hint(now) }
+    }
+
+    /// Whether its endpoint's address was found to be nobody's, or another's, after it was dialled.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.endpoint.at.is_some() && !self.capacity.lock().configured.contains(&self.id)
     }
 
     /// When a client may come back, in seconds.

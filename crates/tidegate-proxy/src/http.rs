@@ -6,10 +6,11 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::Route;
-use tidegate_governor::{Outcome, Reason, Refusal};
+use tidegate_governor::{Outcome, Reason, Refusal, Wish};
 use tidegate_session::{End, Refused};
 
 use crate::{
+    affinity,
     body::Body,
     capacity::{Admission, Slot},
     clock, head, overload,
@@ -251,6 +252,7 @@ async fn open(mut opening: Opening, parts: http::request::Parts, upgrade: Upgrad
     };
     let ip = facts.client.ip();
     let client = facts.client.head(&ip, &facts.host);
+    let wish = affinity::wish(&target.affinity, &parts.headers, &ip, &target.capacity);
     let (head, sanitized) = head::write(parts, &upgrade, &client);
     for kind in sanitized {
         shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
@@ -258,12 +260,17 @@ async fn open(mut opening: Opening, parts: http::request::Parts, upgrade: Upgrad
     // It has been told: a session does not keep it.
     opening.facts.client.certificate = None;
     let found = tokio::select! {
-        found = find(&opening.facts, &target, &head, &upgrade, by_status) => found,
+        found = find(&opening.facts, &target, wish, &head, &upgrade, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
         () = shared.drain_begins() => Err(NoUpstream::Draining),
     };
     let answered: Answered = match found {
-        Ok((accepted, slot)) => return accept(opening, accepted, slot, &upgrade),
+        Ok((accepted, slot)) => {
+            let returned = wish == Wish::Endpoint(slot.id());
+            let tls = opening.facts.client.tls;
+            let cookie = affinity::set_cookie(&target.affinity, slot.endpoint(), returned, tls);
+            return accept(opening, accepted, slot, &upgrade, cookie);
+        }
         Err(NoUpstream::Governor(refusal)) => return refuse(opening, refusal, by_status, &upgrade),
         Err(NoUpstream::Upstream(failure)) => failed(failure),
         Err(NoUpstream::Draining) => DRAINING.into(),
@@ -301,22 +308,27 @@ impl Drop for Leaving<'_> {
 async fn find(
     facts: &Facts,
     target: &Target,
+    wish: Wish,
     head: &[u8],
     upgrade: &Upgrade,
     by_status: bool,
 ) -> Result<(Accepted, Slot), NoUpstream> {
     let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
-    let mut admission = Admission::new(target.capacity.clone(), route, !by_status);
+    let mut admission = Admission::new(target.capacity.clone(), route, wish, !by_status);
     // What an upstream itself asked for is the least that its client is told.
     let mut floor = route.retry_after.as_secs() as u32;
+    let mut failed_before = None;
     loop {
         let mut slot = admission.next().await.map_err(|refusal| {
             NoUpstream::Governor(Refusal { retry_after: refusal.retry_after.max(floor), ..refusal })
         })?;
-        let address = slot.address().clone();
+        if let Some(reason) = failed_before {
+            metrics.upstream_retries.with_label_values(&[route.upstream.as_str(), reason]).inc();
+        }
+        let endpoint = slot.endpoint().clone();
         let tls = target.tls.load_full();
         let dial = Dial {
-            address: &address,
+            endpoint: &endpoint,
             tls: tls.as_deref(),
             connect_timeout: route.connect_timeout,
             handshake_timeout: route.handshake_timeout,
@@ -332,8 +344,9 @@ async fn find(
         };
         metrics.upstream_connects.with_label_values(&[&route.upstream, failure.reason()]).inc();
         let (reason, detail) = (failure.reason(), failure.detail());
-        tracing::debug!(upstream = route.upstream, endpoint = %address, reason, detail, "handshake failed");
+        tracing::debug!(upstream = route.upstream, %endpoint, reason, detail, "handshake failed");
         let outcome = failure.outcome();
+        failed_before = Some(reason);
         match (&failure, outcome) {
             // Nobody took a byte of the request: another endpoint may.
             (Failure::Connect(_) | Failure::Dns(_), _) if !by_status => admission.failed(slot, outcome),
@@ -369,7 +382,13 @@ async fn find(
 }
 
 /// The upstream said yes: so do we.
-fn accept(opening: Opening, accepted: Accepted, slot: Slot, upgrade: &Upgrade) -> Answered {
+fn accept(
+    opening: Opening,
+    accepted: Accepted,
+    slot: Slot,
+    upgrade: &Upgrade,
+    cookie: Option<HeaderValue>,
+) -> Answered {
     let mut reply = switching(upgrade);
     let headers = reply.headers_mut();
     for (name, value) in &accepted.headers {
@@ -380,6 +399,9 @@ fn accept(opening: Opening, accepted: Accepted, slot: Slot, upgrade: &Upgrade) -
     }
     if let Some(deflate) = &accepted.deflate {
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, deflate.clone());
+    }
+    if let Some(cookie) = cookie {
+        headers.append(header::SET_COOKIE, cookie);
     }
     opening.begin(accepted, slot);
     Answered { reply, result: "", reason: "" }

@@ -45,8 +45,13 @@ pub(crate) struct Metrics {
     pub(crate) governor_waiting: IntGaugeVec,
     pub(crate) governor_shed: IntCounterVec,
     pub(crate) upstream_connects: IntCounterVec,
+    pub(crate) upstream_retries: IntCounterVec,
     pub(crate) upstream_connect_duration: HistogramVec,
     pub(crate) upstream_endpoints: IntGaugeVec,
+    pub(crate) upstream_rests: IntCounterVec,
+    pub(crate) health_checks: IntCounterVec,
+    pub(crate) resolver_lookups: IntCounterVec,
+    pub(crate) health_transitions: IntCounterVec,
     pub(crate) keepalive_timeouts: IntCounterVec,
     pub(crate) write_stalls: IntCounterVec,
     pub(crate) close_timeouts: IntCounterVec,
@@ -149,6 +154,12 @@ impl Metrics {
                 "Handshakes with endpoints, by how they ended.",
                 &["upstream", "result"],
             ),
+            upstream_retries: make.counter(
+                "upstream_retries_total",
+                "Handshakes and plain requests that went to another endpoint, by what the one before it had done: as in \
+                 upstream_connects_total.",
+                &["upstream", "reason"],
+            ),
             upstream_connect_duration: make.histogram(
                 "upstream_connect_duration_seconds",
                 "From the dial to the validated 101.",
@@ -157,8 +168,29 @@ impl Metrics {
             ),
             upstream_endpoints: make.gauge(
                 "upstream_endpoints",
-                "Endpoints by state; unhealthy: cooling down after failures.",
+                "Endpoints by state; unhealthy: down by health check, or resting after failures.",
                 &["upstream", "state"],
+            ),
+            upstream_rests: make.counter(
+                "upstream_rests_total",
+                "Rests of endpoints: for a while no client went there. cause: connect, timeout, failure (other), \
+                 overload (a 503).",
+                &["upstream", "cause"],
+            ),
+            resolver_lookups: make.counter(
+                "resolver_lookups_total",
+                "Lookups of names of servers. While they fail the last addresses stay. result: ok, failed.",
+                &["upstream", "result"],
+            ),
+            health_checks: make.counter(
+                "health_checks_total",
+                "Health checks of endpoints, by what they found: ok, or as in upstream_connects_total.",
+                &["upstream", "result"],
+            ),
+            health_transitions: make.counter(
+                "health_transitions_total",
+                "Endpoints that a health check found down, or up again.",
+                &["upstream", "to"],
             ),
             keepalive_timeouts: make.counter(
                 "keepalive_timeouts_total",
@@ -238,9 +270,16 @@ impl Metrics {
                 self.closes.with_label_values(&[&route.name, side, "1000", cause]);
             }
         }
-        for upstream in config.upstreams.keys() {
+        for (upstream, config) in &config.upstreams {
+            if config.health.is_some() {
+                for to in ["up", "down"] {
+                    self.health_transitions.with_label_values(&[upstream.as_str(), to]);
+                }
+            }
+            self.upstream_rests.with_label_values(&[upstream.as_str(), "connect"]);
             self.governor_shed.with_label_values(&[upstream, "handshake", "overload"]);
             self.upstream_connects.with_label_values(&[upstream, "ok"]);
+            self.upstream_retries.with_label_values(&[upstream, "upstream_connect"]);
         }
     }
 

@@ -12,11 +12,14 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use tidegate_config::{Route, ServerAddress};
+use tidegate_config::Route;
+use tidegate_governor::Wish;
 
 use crate::{
     access::HttpPart,
+    affinity,
     body::Body,
+    endpoint::Endpoint,
     head,
     http::{own_reply, since},
     pool::Lease,
@@ -49,7 +52,9 @@ const NO_ENDPOINT: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "no up
 struct Exchange {
     facts: Facts,
     method: Method,
-    endpoint: Option<Arc<ServerAddress>>,
+    endpoint: Option<Arc<Endpoint>>,
+    /// What keeps its client with the endpoint.
+    cookie: Option<HeaderValue>,
     /// `None`: its client left before it had an answer.
     status: Option<StatusCode>,
     error: Option<&'static str>,
@@ -59,19 +64,24 @@ struct Exchange {
 impl Exchange {
     fn begin(facts: Facts, method: Method) -> Self {
         facts.client.worker.shared.exchanges.fetch_add(1, Relaxed);
-        Self { facts, method, endpoint: None, status: None, error: None, head_s: 0.0 }
+        Self { facts, method, endpoint: None, cookie: None, status: None, error: None, head_s: 0.0 }
     }
 
     /// Asks one endpoint after the other until one takes the request. `None`: there is none to be asked.
     async fn forward(&mut self, request: Request<Source>) -> Result<(Response<Incoming>, Lease), Option<Failure>> {
         let route = self.facts.route.clone();
         let Some(target) = self.facts.client.worker.shared.target(&route.upstream) else { return Err(None) };
+        let wish = affinity::wish(&target.affinity, request.headers(), &self.facts.client.ip(), &target.capacity);
         let mut request = self.onward(request);
         let progress = request.body().progress();
-        let (mut tried, mut unreachable) = (Vec::new(), None);
-        while let Some((id, address)) = target.capacity.choose(&tried) {
-            self.endpoint = Some(address.clone());
-            let mut lease = match connection(&target, &route, address).await {
+        let (mut tried, mut unreachable) = (Vec::new(), None::<Failure>);
+        while let Some((id, endpoint)) = target.capacity.choose(&tried, wish) {
+            if let Some(failure) = &unreachable {
+                let labels = [route.upstream.as_str(), failure.reason()];
+                self.facts.client.worker.shared.metrics.upstream_retries.with_label_values(&labels).inc();
+            }
+            self.choose(&target, &endpoint, wish == Wish::Endpoint(id));
+            let mut lease = match connection(&target, &route, endpoint).await {
                 Ok(lease) => lease,
                 // Nobody took a byte of the request: another endpoint may.
                 Err(failure @ (Failure::Connect(_) | Failure::Dns(_))) => {
@@ -94,6 +104,12 @@ impl Exchange {
             }
         }
         Err(unreachable)
+    }
+
+    fn choose(&mut self, target: &Target, endpoint: &Arc<Endpoint>, returned: bool) {
+        let tls = self.facts.client.tls;
+        self.cookie = affinity::set_cookie(&target.affinity, endpoint, returned, tls);
+        self.endpoint = Some(endpoint.clone());
     }
 
     /// The request as it goes upstream.
@@ -128,6 +144,9 @@ impl Exchange {
             // hyper states the length of the body that it has; of one that is left out only the endpoint knows it.
             headers.remove(header::CONTENT_LENGTH);
         }
+        if let Some(cookie) = self.cookie.take() {
+            headers.append(header::SET_COOKIE, cookie);
+        }
         self.status = Some(parts.status);
         let mut download = Download { body, lease: Some(lease), _exchange: self };
         download.release_at_end();
@@ -139,19 +158,19 @@ impl Exchange {
 }
 
 /// A connection that is kept, or a new one.
-async fn connection(target: &Target, route: &Route, address: Arc<ServerAddress>) -> Result<Lease, Failure> {
-    if let Some(lease) = target.pool.take(&address) {
+async fn connection(target: &Target, route: &Route, endpoint: Arc<Endpoint>) -> Result<Lease, Failure> {
+    if let Some(lease) = target.pool.take(&endpoint) {
         return Ok(lease);
     }
     let tls = target.tls.load_full();
     let dial = Dial {
-        address: &address,
+        endpoint: &endpoint,
         tls: tls.as_deref(),
         connect_timeout: route.connect_timeout,
         handshake_timeout: route.handshake_timeout,
     };
     let stream = upstream::connect(&dial).await?;
-    target.pool.lease(stream, address).await.map_err(|_| Failure::Closed)
+    target.pool.lease(stream, endpoint).await.map_err(|_| Failure::Closed)
 }
 
 /// Says how long the body is from the body itself, never from what the client said of it.
@@ -178,7 +197,7 @@ fn check(answer: &Response<Incoming>) -> Result<(), Failure> {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Self { facts, method, endpoint, status, error, head_s } = self;
+        let Self { facts, method, endpoint, status, error, head_s, .. } = self;
         let shared = &facts.client.worker.shared;
         shared.exchanges.fetch_sub(1, Relaxed);
         shared.metrics.http_requests.with_label_values(&[facts.route.name.as_str(), code_class(*status)]).inc();

@@ -19,11 +19,11 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
-use tidegate_config::ServerAddress;
 use tokio::task::spawn_local;
 
 use crate::{
     clock,
+    endpoint::Endpoint,
     stream::Stream,
     upload::Upload,
     upstream::{MAX_HEAD, MAX_HEADERS},
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
-    kept: HashMap<Arc<ServerAddress>, Vec<Kept>>,
+    kept: HashMap<Arc<Endpoint>, Vec<Kept>>,
     /// A task sees to it that what is kept too long goes.
     sweeping: bool,
 }
@@ -56,7 +56,7 @@ struct Kept {
 /// A connection that one request has to itself. Dropped before its answer is read to the end, it closes.
 pub(crate) struct Lease {
     sender: SendRequest<Upload>,
-    address: Arc<ServerAddress>,
+    endpoint: Arc<Endpoint>,
     pool: Arc<Pool>,
     /// It has carried a request before.
     pub(crate) used: bool,
@@ -64,30 +64,30 @@ pub(crate) struct Lease {
 
 impl Pool {
     /// The connection to this endpoint that was in use last.
-    pub(crate) fn take(self: &Arc<Self>, address: &Arc<ServerAddress>) -> Option<Lease> {
+    pub(crate) fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Option<Lease> {
         let now = clock::now();
         let mut state = self.lock();
-        let kept = state.kept.get_mut(address)?;
+        let kept = state.kept.get_mut(endpoint)?;
         let sender = std::iter::from_fn(|| kept.pop()).find(|kept| kept.is_good(now))?.sender;
-        Some(Lease { sender, address: address.clone(), pool: self.clone(), used: true })
+        Some(Lease { sender, endpoint: endpoint.clone(), pool: self.clone(), used: true })
     }
 
     /// Speaks HTTP over a new connection.
     ///
     /// # Errors
     /// The connection is of no use.
-    pub(crate) async fn lease(self: &Arc<Self>, stream: Stream, address: Arc<ServerAddress>) -> hyper::Result<Lease> {
+    pub(crate) async fn lease(self: &Arc<Self>, stream: Stream, endpoint: Arc<Endpoint>) -> hyper::Result<Lease> {
         let mut builder = Builder::new();
         let handshake = builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await?;
         // How it ends is told to its requests. It does so at the latest when nobody can send another.
         spawn_local(connection);
-        Ok(Lease { sender, address, pool: self.clone(), used: false })
+        Ok(Lease { sender, endpoint, pool: self.clone(), used: false })
     }
 
-    fn give(self: &Arc<Self>, address: Arc<ServerAddress>, sender: SendRequest<Upload>) {
+    fn give(self: &Arc<Self>, endpoint: Arc<Endpoint>, sender: SendRequest<Upload>) {
         let mut state = self.lock();
-        let kept = state.kept.entry(address).or_default();
+        let kept = state.kept.entry(endpoint).or_default();
         if kept.len() < MOST_KEPT {
             kept.push(Kept { sender, since: clock::now() });
         }
@@ -139,10 +139,10 @@ impl Lease {
 
     /// The answer was read to its end: the connection is kept, as soon as the request is sent to its end too.
     pub(crate) fn release(self) {
-        let Self { mut sender, address, pool, .. } = self;
+        let Self { mut sender, endpoint, pool, .. } = self;
         spawn_local(async move {
             if sender.ready().await.is_ok() {
-                pool.give(address, sender);
+                pool.give(endpoint, sender);
             }
         });
     }

@@ -8,8 +8,10 @@ use std::{
 };
 
 use slab::Slab;
-use tidegate_config::{Route, ServerAddress};
+use tidegate_config::Route;
 use tidegate_session::Order;
+
+use crate::endpoint::Endpoint;
 
 /// The sessions of one worker.
 #[derive(Default)]
@@ -22,7 +24,7 @@ pub(crate) struct Live {
     pub(crate) id: u32,
     pub(crate) route: Arc<Route>,
     /// `None`: it never got one.
-    pub(crate) endpoint: Option<Arc<ServerAddress>>,
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
     order: Cell<Option<Order>>,
     hurried: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -36,7 +38,7 @@ pub(crate) struct Entry {
 }
 
 impl Registry {
-    pub(crate) fn enter(self: &Rc<Self>, id: u32, route: Arc<Route>, endpoint: Option<Arc<ServerAddress>>) -> Entry {
+    pub(crate) fn enter(self: &Rc<Self>, id: u32, route: Arc<Route>, endpoint: Option<Arc<Endpoint>>) -> Entry {
         let live = Rc::new(Live {
             id,
             route,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Version;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tidegate_config::{Change, Config, Route, ServerAddress};
+use tidegate_config::{Change, Config, OnRemove, Route};
 use tidegate_session::{
     CloseFrame, Closing, End, LegRecord, Order, Premature, Record, Refused, Session, Side, Verdict,
 };
@@ -20,6 +20,7 @@ use crate::{
     access::{ClosePart, LegPart, Legs, Line, SessionPart},
     capacity::Slot,
     clock,
+    endpoint::Endpoint,
     flow::Totals,
     http::{Client, since},
     patient::Patient,
@@ -126,7 +127,7 @@ async fn transport(upgraded: Upgraded) -> Option<(Stream, Bytes)> {
 struct Open {
     worker: Rc<Worker>,
     route: Arc<Route>,
-    endpoint: Arc<ServerAddress>,
+    endpoint: Arc<Endpoint>,
     subprotocol: Option<Box<str>>,
     closed: bool,
 }
@@ -144,7 +145,7 @@ impl Open {
             metrics.sessions.with_label_values(&[&route.name, &route.upstream]).inc();
         }
         client.worker.sessions.fetch_add(1, Relaxed);
-        Self { worker: client.worker.clone(), route, endpoint: slot.address().clone(), subprotocol, closed: false }
+        Self { worker: client.worker.clone(), route, endpoint: slot.endpoint().clone(), subprotocol, closed: false }
     }
 
     fn close(mut self, facts: &Facts, finished: &Finished, handshake_s: f64, duration_s: f64) {
@@ -221,7 +222,7 @@ impl Facts {
             client_early: client_early.unwrap_or_default(),
             deflate: accepted.deflate.is_some(),
             upstream: Some((accepted.stream, accepted.early)),
-            entry: self.enter_routed_by(config, slot.address(), now),
+            entry: self.enter_routed_by(config, slot.endpoint(), slot.is_gone(), now),
             slot: Some(slot),
             counters: self.client.worker.counters(&self.route.name),
             metrics: self.client.worker.shared.metrics.clone(),
@@ -230,18 +231,29 @@ impl Facts {
     }
 
     /// Enters a session whose handshake may have taken so long that a reload has come in between.
-    fn enter_routed_by(&self, config: &Config, endpoint: &Arc<ServerAddress>, now: Instant) -> crate::registry::Entry {
+    fn enter_routed_by(
+        &self,
+        config: &Config,
+        endpoint: &Arc<Endpoint>,
+        gone: bool,
+        now: Instant,
+    ) -> crate::registry::Entry {
         let entry = self.enter(Some(endpoint.clone()));
         let live = self.client.worker.shared.live.load();
+        // What was looked up in between says the same as a reload.
+        if gone && self.route.on_remove == OnRemove::Close {
+            entry.order(Order { end: End::EndpointRemoved, at: now, retry_after: None });
+        }
         if live.number != self.generation
-            && let Some(end) = worker::end_for(Change::between(config, &live.config).fate(&self.route.name, endpoint))
+            && let Some(end) =
+                worker::end_for(Change::between(config, &live.config).fate(&self.route.name, &endpoint.server))
         {
             entry.order(Order { end, at: now, retry_after: None });
         }
         entry
     }
 
-    fn enter(&self, endpoint: Option<Arc<ServerAddress>>) -> crate::registry::Entry {
+    fn enter(&self, endpoint: Option<Arc<Endpoint>>) -> crate::registry::Entry {
         let worker: &Rc<_> = &self.client.worker;
         let entry = worker.registry.enter(self.id, self.route.clone(), endpoint);
         if let Some(window) = worker.shared.draining() {

@@ -11,11 +11,20 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tidegate_config::{Config, Live, Upstream};
+use tidegate_config::{Affinity, Config, Live, Upstream};
 use tidegate_governor::{Cap, Snapshot};
 use tokio::sync::watch;
 
-use crate::{access::AccessLog, capacity::Capacity, metrics::Metrics, pool::Pool, strain, tls, worker};
+use crate::{
+    access::AccessLog,
+    capacity::Capacity,
+    health,
+    metrics::Metrics,
+    pool::Pool,
+    resolve::{self, Finder},
+    strain, tls,
+    worker::{self, Leave, Message},
+};
 
 /// One for a server.
 pub(crate) struct Shared {
@@ -41,9 +50,16 @@ pub(crate) struct Shared {
 /// A configured upstream as it runs.
 pub(crate) struct Target {
     pub(crate) capacity: Arc<Capacity>,
+    pub(crate) affinity: Affinity,
     /// As last loaded; empty: it speaks no TLS.
-    pub(crate) tls: ArcSwapOption<tls::Outgoing>,
+    pub(crate) tls: Arc<ArcSwapOption<tls::Outgoing>>,
     pub(crate) pool: Arc<Pool>,
+}
+
+/// What an upstream needs beside its configuration.
+pub(crate) struct Means {
+    tls: Option<tls::Outgoing>,
+    finder: Finder,
 }
 
 impl Shared {
@@ -106,34 +122,49 @@ impl Shared {
         self.hurried.load(Relaxed)
     }
 
+    /// Ends sessions, wherever they are.
+    pub(crate) fn leave(&self, leave: Leave) {
+        let leave = Arc::new(leave);
+        for worker in self.workers() {
+            worker.send(Message::Leave(leave.clone()));
+        }
+    }
+
     pub(crate) fn target(&self, upstream: &str) -> Option<Arc<Target>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(upstream).cloned()
     }
 
-    /// TLS for every upstream of a configuration that is about to be.
+    /// What every upstream of a configuration needs that is about to be.
     ///
     /// # Errors
-    /// A file of it is no good.
-    pub(crate) fn prepare(config: &Config) -> io::Result<BTreeMap<String, Option<tls::Outgoing>>> {
-        let prepared = |upstream: &Arc<Upstream>| upstream.tls.as_ref().map(tls::outgoing).transpose();
+    /// A file of it is no good, or this build lacks what it asks for.
+    pub(crate) fn prepare(config: &Config) -> io::Result<BTreeMap<String, Means>> {
+        let tls = |upstream: &Arc<Upstream>| upstream.tls.as_ref().map(tls::outgoing).transpose();
+        let prepared = |upstream| io::Result::Ok(Means { tls: tls(upstream)?, finder: Finder::new(upstream)? });
         config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), prepared(upstream)?))).collect()
     }
 
     /// Makes the upstreams what the configuration says. An upstream that stays keeps its governor and its counts.
     /// Runs on the runtime that keeps the governors' time.
-    pub(crate) fn set_targets(&self, config: &Config, mut tls: BTreeMap<String, Option<tls::Outgoing>>) {
+    pub(crate) fn set_targets(self: &Arc<Self>, config: &Config, mut prepared: BTreeMap<String, Means>) {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         targets.retain(|name, _| config.upstreams.contains_key(name));
         for (name, upstream) in &config.upstreams {
+            // Prepared of the same configuration: it has them all.
+            let Some(Means { tls, finder }) = prepared.remove(name) else { continue };
             let capacity = match targets.get(name) {
                 Some(target) => {
                     target.capacity.configure(upstream, &config.routes);
                     target.capacity.clone()
                 }
-                None => Capacity::start(upstream, &config.routes),
+                None => Capacity::start(upstream, &config.routes, self.metrics.clone()),
             };
-            let tls = ArcSwapOption::new(tls.remove(name).flatten().map(Arc::new));
-            targets.insert(name.clone(), Arc::new(Target { capacity, tls, pool: Arc::default() }));
+            let tls = Arc::new(ArcSwapOption::new(tls.map(Arc::new)));
+            let mut attendants = resolve::watch(upstream, &finder, &capacity, &Arc::downgrade(self));
+            attendants.extend(health::watch(upstream, tls.clone(), &capacity, Arc::downgrade(self)));
+            capacity.attend(attendants);
+            let target = Target { capacity, affinity: upstream.affinity.clone(), tls, pool: Arc::default() };
+            targets.insert(name.clone(), Arc::new(target));
         }
     }
 
@@ -153,7 +184,7 @@ impl Shared {
             metrics.governor_in_use.with_label_values(&[name]).set(seen.live.into());
             metrics.governor_waiting.with_label_values(&[name]).set(seen.waiting.into());
             let configured = seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0);
-            let (cooling, healthy): (Vec<_>, Vec<_>) = configured.partition(|e| e.cooling_until.is_some());
+            let (cooling, healthy): (Vec<_>, Vec<_>) = configured.partition(|e| e.down || e.cooling_until.is_some());
             metrics.upstream_endpoints.with_label_values(&[name, "healthy"]).set(healthy.len() as i64);
             metrics.upstream_endpoints.with_label_values(&[name, "unhealthy"]).set(cooling.len() as i64);
             let declared = config.config.upstreams.get(name).and_then(|upstream| upstream.capacity.max_sessions);

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{request, request::Upgrade, stream::Stream, tls};
+use crate::{endpoint::Endpoint, request, request::Upgrade, stream::Stream, tls};
 
 /// The longest head an upstream may answer with, in bytes. As nginx and hyper have it.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
@@ -136,7 +136,7 @@ impl Answer {
 
 /// How an endpoint is reached.
 pub(crate) struct Dial<'a> {
-    pub(crate) address: &'a ServerAddress,
+    pub(crate) endpoint: &'a Endpoint,
     pub(crate) tls: Option<&'a tls::Outgoing>,
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
@@ -164,15 +164,16 @@ pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Stream, Failure> {
 }
 
 async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
-    let (host, port) = match dial.address {
+    let (host, port) = match &dial.endpoint.server {
         ServerAddress::Unix(path) => {
             return UnixStream::connect(path).await.map(Stream::Unix).map_err(Failure::Connect);
         }
         ServerAddress::Tcp { host, port } => (host.as_str(), *port),
     };
-    let tcp = match host.parse::<std::net::IpAddr>() {
-        Ok(ip) => TcpStream::connect((ip, port)).await.map_err(Failure::Connect)?,
-        Err(_) => {
+    let known = dial.endpoint.at.or_else(|| Some((host.parse::<std::net::IpAddr>().ok()?, port).into()));
+    let tcp = match known {
+        Some(address) => TcpStream::connect(address).await.map_err(Failure::Connect)?,
+        None => {
             let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?.collect();
             TcpStream::connect(&addresses[..]).await.map_err(Failure::Connect)?
         }
@@ -184,7 +185,7 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
 }
 
 /// The answer to an upgrade: a 101, or a refusal with its body. With what came behind a 101.
-async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Bytes), Failure> {
+pub(crate) async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Bytes), Failure> {
     let sent = stream.write_all(head).await;
     if sent.is_ok() {
         let _ = stream.flush().await;

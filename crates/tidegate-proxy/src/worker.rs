@@ -14,7 +14,7 @@ use std::{
 };
 
 use ::http::Version;
-use tidegate_config::{Change, Fate};
+use tidegate_config::{Change, Fate, OnRemove};
 use tidegate_session::{End, Order};
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -29,8 +29,9 @@ use crate::{
     accept::{Accepted, Acceptor, Listening},
     clock,
     counters::RouteCounters,
+    endpoint::Endpoint,
     flow, http, http2,
-    registry::Registry,
+    registry::{Live, Registry},
     shared::Shared,
     strain::Newcomer,
     stream::Stream,
@@ -60,6 +61,8 @@ pub(crate) enum Message {
     Serve(Connection),
     /// End what the new configuration has no place for.
     Reload(Arc<Change>),
+    /// End the sessions of endpoints that are no longer to hold them.
+    Leave(Arc<Leave>),
     /// End every session within this time.
     Drain(Duration),
     /// Wait for nobody's answer any more.
@@ -68,6 +71,13 @@ pub(crate) enum Message {
     Answer(oneshot::Sender<()>),
     /// Stop: accept no more, and let what is being written leave, within this time.
     Stop(Duration),
+}
+
+/// Whose sessions are to end, and why.
+pub(crate) struct Leave {
+    pub(crate) upstream: String,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) end: End,
 }
 
 /// A listener while it is configured.
@@ -207,6 +217,7 @@ impl Worker {
                 Message::Listen(listening, listener) => drop(spawn_local(self.clone().listen(listening, listener))),
                 Message::Serve(connection) => self.take(connection),
                 Message::Reload(change) => self.reload(&change),
+                Message::Leave(leave) => self.leave(&leave),
                 Message::Drain(window) => self.drain(window),
                 Message::Hurry => self.registry.all().iter().for_each(|live| live.hurry()),
                 // Whoever does not wait any more has given it up.
@@ -315,15 +326,21 @@ impl Worker {
         let mut ending = Vec::new();
         for live in self.registry.all() {
             let Some(endpoint) = &live.endpoint else { continue };
-            if let Some(end) = end_for(change.fate(&live.route.name, endpoint)) {
+            if let Some(end) = end_for(change.fate(&live.route.name, &endpoint.server)) {
                 ending.push((live, end));
             }
         }
-        let now = clock::now();
-        for (i, (live, end)) in ending.iter().enumerate() {
-            let at = now + share(live.route.spread, i, ending.len());
-            live.order(Order { end: *end, at, retry_after: None });
-        }
+        end_paced(&ending);
+    }
+
+    fn leave(&self, leave: &Leave) {
+        let leaves = |live: &Rc<Live>| {
+            live.route.upstream == leave.upstream
+                && (leave.end != End::EndpointRemoved || live.route.on_remove == OnRemove::Close)
+                && live.endpoint.as_ref().is_some_and(|at| leave.endpoints.iter().any(|endpoint| endpoint.is(at)))
+        };
+        let ending: Vec<_> = self.registry.all().into_iter().filter(leaves).map(|live| (live, leave.end)).collect();
+        end_paced(&ending);
     }
 
     fn drain(&self, window: Duration) {
@@ -341,6 +358,15 @@ impl Worker {
         let most = (window.as_secs() as u32).max(least);
         let retry_after = least + crate::random() % (most - least + 1);
         Order { end: End::Drain, at, retry_after: Some(retry_after) }
+    }
+}
+
+/// Ends these sessions, each over the spread of its route.
+fn end_paced(ending: &[(Rc<Live>, End)]) {
+    let now = clock::now();
+    for (i, (live, end)) in ending.iter().enumerate() {
+        let at = now + share(live.route.spread, i, ending.len());
+        live.order(Order { end: *end, at, retry_after: None });
     }
 }
 

@@ -228,6 +228,7 @@ pub const ROWS: &[Row] = &[
         "memory runs short",
         GoesOn("no session ends for it, each borrows at most a buffer a direction; newcomers: P12a", "-"),
     ),
+    row("S44", "a health check finds the endpoint down, `on_down = \"close\"`", Ends(End::EndpointDown)),
     row("S45", "a reload removes the endpoint, `on_remove = \"close\"`", Ends(End::EndpointRemoved)),
     row("S46", "a bug in tidegate", Ends(End::Internal)),
     row("S47", "no descriptor is left", GoesOn("an open session needs no further one; newcomers: P12a, O6", "-")),

@@ -117,6 +117,8 @@ pub enum End {
     RouteRemoved,
     /// The session's endpoint is no longer configured.
     EndpointRemoved,
+    /// A health check finds the session's endpoint down, and its sessions are to go elsewhere then.
+    EndpointDown,
     /// No upstream was ever reached.
     Refused(Refused),
     /// The client was gone before the answer to its request reached it.
@@ -158,7 +160,8 @@ impl End {
             all.extend(possible.map(|what| Self::Violation { by, what }));
         }
         all.extend(Side::BOTH.map(|side| Self::Stalled { side }));
-        all.extend([Self::Idle, Self::MaxAge, Self::Drain, Self::RouteRemoved, Self::EndpointRemoved]);
+        all.extend([Self::Idle, Self::MaxAge, Self::Drain]);
+        all.extend([Self::RouteRemoved, Self::EndpointRemoved, Self::EndpointDown]);
         all.extend(
             [Refused::Overloaded, Refused::UpstreamFull, Refused::NoUpstream, Refused::UpstreamOverloaded]
                 .map(Self::Refused),
@@ -202,7 +205,7 @@ impl End {
             }
 
             (Self::Idle | Self::RouteRemoved, Client) => Told::Close(Words::new(CloseCode::GOING_AWAY, self.cause())),
-            (Self::MaxAge | Self::Drain | Self::EndpointRemoved, Client) => {
+            (Self::MaxAge | Self::Drain | Self::EndpointRemoved | Self::EndpointDown, Client) => {
                 Told::Close(Words::new(CloseCode::SERVICE_RESTART, self.cause()).hinted())
             }
             (Self::Refused(_), Client) => Told::Close(Words::new(CloseCode::TRY_AGAIN_LATER, self.cause()).hinted()),
@@ -216,7 +219,8 @@ impl End {
                 | Self::MaxAge
                 | Self::Drain
                 | Self::RouteRemoved
-                | Self::EndpointRemoved,
+                | Self::EndpointRemoved
+                | Self::EndpointDown,
                 Upstream,
             ) => policy.detach.told(self.cause()),
         }
@@ -258,6 +262,7 @@ impl End {
             Self::Drain => "restarting",
             Self::RouteRemoved => "route-removed",
             Self::EndpointRemoved => "rebalance",
+            Self::EndpointDown => "upstream-unhealthy",
             Self::Refused(Refused::Overloaded) => "overloaded",
             Self::Refused(Refused::UpstreamFull) => "upstream-full",
             Self::Refused(Refused::NoUpstream) => "no-upstream",
@@ -293,7 +298,10 @@ impl End {
     /// Whether the session was healthy and only tidegate wanted it over. Then the client hears first, and what it
     /// had sent by then is still delivered (close contract R10).
     pub(crate) const fn is_orderly(&self) -> bool {
-        matches!(self, Self::Idle | Self::MaxAge | Self::Drain | Self::RouteRemoved | Self::EndpointRemoved)
+        matches!(
+            self,
+            Self::Idle | Self::MaxAge | Self::Drain | Self::RouteRemoved | Self::EndpointRemoved | Self::EndpointDown
+        )
     }
 }
 

@@ -127,6 +127,7 @@ fn event(end: End) -> String {
         End::Drain => "tidegate drains".into(),
         End::RouteRemoved => "a reload removes the route".into(),
         End::EndpointRemoved => "a reload removes the endpoint".into(),
+        End::EndpointDown => "a health check finds the endpoint down".into(),
         End::Refused(_) => "no upstream within `queue_timeout`".into(),
         End::ClientGone => "the client is gone before its 101".into(),
         End::Internal => "a bug in tidegate".into(),

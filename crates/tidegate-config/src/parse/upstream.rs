@@ -8,13 +8,14 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{settings::Settings, tls};
+use super::{pools, settings::Settings, tls};
 use crate::{
     addresses, choices,
     config::{Server, ServerAddress, Upstream},
     convert,
     errors::{Complaint, Problems},
     names,
+    pools::Affinity,
     reader::Reader,
     sections,
 };
@@ -26,7 +27,7 @@ pub(super) fn read_all(
     mode: Mode,
     problems: &mut Problems,
 ) -> BTreeMap<String, Arc<Upstream>> {
-    let mut read = BTreeMap::new();
+    let mut read: BTreeMap<String, Arc<Upstream>> = BTreeMap::new();
     for (name, value) in *upstreams.get_ref() {
         let DeValue::Table(table) = value.get_ref() else {
             let what = convert::noun(value.get_ref());
@@ -40,8 +41,16 @@ pub(super) fn read_all(
         if let Err(complaint) = names::label(name.get_ref()) {
             problems.at(name.span(), complaint);
         }
+        let place = name.span();
         let name = name.get_ref().to_string();
         let upstream = upstream(&name, &Spanned::new(value.span(), table), settings, mode, problems);
+        if let Affinity::Sticky(sticky) = &upstream.affinity
+            && let Some(other) = read.values().find(|other| other.sticky().is_some_and(|it| it.cookie == sticky.cookie))
+        {
+            let what = format!("upstreams `{}` and `{name}` have one sticky cookie `{}`", other.name, sticky.cookie);
+            let complaint = Complaint::new(what).help("each would take the other's for its own: give each a name");
+            problems.at(place, complaint);
+        }
         read.insert(name, Arc::new(upstream));
     }
     read
@@ -65,10 +74,17 @@ fn upstream(
         let complaint = Complaint::new("no TLS to a unix socket").context(table.span(), "TLS to all servers");
         reader.problems.at(unix.span(), complaint.help("give it an upstream of its own, without `tls`"));
     }
+    let balance = reader.choice("balance", choices::BALANCE);
     Upstream {
         name: name.to_owned(),
         servers: servers.into_iter().map(Spanned::into_inner).collect(),
-        balance: reader.choice("balance", choices::BALANCE),
+        balance,
+        affinity: pools::affinity(&mut reader, balance),
+        retries: reader.count("retries"),
+        resolve_interval: reader.duration_or_off("resolve_interval"),
+        resolver: pools::resolver(&mut reader),
+        health: pools::health(&mut reader),
+        slow_start: reader.duration_or_off("slow_start"),
         capacity: Capacity {
             max_sessions: reader.optional_count("max_sessions"),
             max_sessions_per_server: reader.optional_count("max_sessions_per_server"),

@@ -209,7 +209,8 @@ pub(crate) static DEFAULTS: Section = Section {
             name: "on_remove",
             kind: Choice(|| spellings(choices::ON_REMOVE)),
             presence: Default(r#""close""#),
-            doc: "What becomes of the sessions of a server that a reload removed: 1012, paced, or nothing.",
+            doc: "What becomes of the sessions of a server that a reload removed, or of an address that its name has no \
+                  longer: 1012, paced, or nothing.",
             reason: "A server is removed to be switched off.",
         },
         Key {

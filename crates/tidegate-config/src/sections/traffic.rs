@@ -1,13 +1,16 @@
 //! The keys of what clients connect to, where their requests go, and the servers there.
 
+use std::time::Duration as Time;
+
 use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Count, Flag, List, Table, Text},
+        Kind::{Choice, Count, Duration, Flag, List, Table, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
+    units::LONGEST,
 };
 
 /// Sessions are counted in 32 bits.
@@ -143,8 +146,71 @@ pub(crate) static UPSTREAM: Section = Section {
             kind: Choice(|| spellings(choices::BALANCE)),
             presence: Default(r#""least_sessions""#),
             doc: "Which server a new session gets: the one with the fewest sessions for its weight, the better of two \
-                  drawn at random, or each in turn.",
+                  drawn at random, each in turn, or the one that all with the same `hash_on` get. A plain request \
+                  gets the better of two, or what `hash_on` or `sticky` says.",
             reason: "Sessions last, so their counts are what differs between servers.",
+        },
+        Key {
+            name: "hash_on",
+            kind: Text(r#""client_ip", "header:NAME" or "cookie:NAME""#),
+            presence: Unset("no hash"),
+            doc: "What `balance = \"hash\"` hashes: the client's address, a request header or a cookie. A server that \
+                  comes or goes moves only its own share (rendezvous hashing, by weight). A request without it goes \
+                  where the fewest sessions are, and so does one whose server takes nobody.",
+            reason: "Only the application knows what belongs together.",
+        },
+        Key {
+            name: "sticky",
+            kind: Table,
+            presence: Unset("no cookie"),
+            doc: "A cookie takes a client back to the server it was on: for Socket.IO with polling, SignalR, SockJS.",
+            reason: "A WebSocket alone needs none.",
+        },
+        Key {
+            name: "retries",
+            kind: Count { least: 0, most: 100 },
+            presence: Default("3"),
+            doc: "How many further servers are tried where one cannot be reached, or says 503 to an upgrade: for clients \
+                  that are told by a status, and for plain requests. Nothing is retried of which a server may have \
+                  taken a byte. A client that may wait is tried with others for `queue_timeout`.",
+            reason: "Four servers that cannot be reached are seldom an accident of each.",
+        },
+        Key {
+            name: "resolve_interval",
+            kind: Duration { least: Time::from_secs(1), most: LONGEST, off: true },
+            presence: Default(r#""10s""#),
+            doc: "How often the names of servers are looked up. Each address of a name is a server of its own, with the \
+                  name's weight; addresses are of one family, the one that the system prefers. An address that an answer \
+                  lacks gets no new session; when three answers on end lack it, its sessions are treated as `on_remove` \
+                  says. While a name is not found its last addresses stay. `\"off\"`: a name is one server, looked up at \
+                  each dial, and so is `localhost`.",
+            reason: "Short enough for a server that moves, long enough for any name server.",
+        },
+        Key {
+            name: "resolver",
+            kind: Text("the address of a name server"),
+            presence: Unset("the system's resolver"),
+            doc: "The name server to ask, by its IP address. Then a name is looked up when its answer's TTL is over, if \
+                  that is sooner than `resolve_interval` (but once a second at most), and IPv6 addresses count where \
+                  there is no IPv4 one. Needs the build feature `dns`.",
+            reason: "The system knows its hosts file and its search domains, but not the TTL.",
+        },
+        Key {
+            name: "health",
+            kind: Table,
+            presence: Unset("no checks"),
+            doc: "Ask the servers regularly whether they are well. One that is down gets no new session; when all are, \
+                  clients wait and are told 1013 `no-upstream`, or 503. Without it, a server is known by how it \
+                  answers clients.",
+            reason: "Only the operator knows what may be asked.",
+        },
+        Key {
+            name: "slow_start",
+            kind: Duration { least: Time::from_secs(1), most: LONGEST, off: true },
+            presence: Default(r#""off""#),
+            doc: "How long the share of a server that is new, or up again, grows from a tenth to the whole.",
+            reason: "Without it a newcomer still gets at most twice its share under `\"least_sessions\"`, and handshakes \
+                     no faster than it answers.",
         },
         Key {
             name: "tls",

@@ -12,11 +12,12 @@ fn draining() -> Case {
 
 /// Every order that ends a healthy session, and what the client is told.
 const ORDERS: &[(End, &str, &str)] = &[
-    (End::Drain, RESTARTING, "restarting"),                                // D7
-    (End::RouteRemoved, "1001 route-removed", "route-removed"),            // D4
+    (End::Drain, RESTARTING, "restarting"),                     // D7
+    (End::RouteRemoved, "1001 route-removed", "route-removed"), // D4
+    (End::EndpointDown, "1012 upstream-unhealthy; retry-after=17", "upstream-unhealthy"), // S44
     (End::EndpointRemoved, "1012 rebalance; retry-after=17", "rebalance"), // S45
-    (End::MaxAge, "1012 max-age; retry-after=17", "max-age"),              // S40
-    (End::Idle, "1001 idle-timeout", "idle-timeout"),                      // S39
+    (End::MaxAge, "1012 max-age; retry-after=17", "max-age"),   // S40
+    (End::Idle, "1001 idle-timeout", "idle-timeout"),           // S39
 ];
 
 #[test]

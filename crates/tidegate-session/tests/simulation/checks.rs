@@ -102,7 +102,10 @@ fn received_all_before_the_close(world: &World, peer: &Peer, other: &Peer) {
 fn what_the_client_sent_is_delivered_first(world: &World) {
     let [client, upstream] = &world.peers;
     let record = world.record();
-    let orderly = matches!(record.end, End::Idle | End::MaxAge | End::Drain | End::RouteRemoved | End::EndpointRemoved);
+    let orderly = matches!(
+        record.end,
+        End::Idle | End::MaxAge | End::Drain | End::RouteRemoved | End::EndpointRemoved | End::EndpointDown
+    );
     let upstream_listens = upstream.plan.ending == Ending::Nothing && !upstream.broke_a_rule;
     if orderly && record.client.received.is_some() && upstream_listens && upstream.received_close.is_some() {
         assert_eq!(upstream.received, client.sent, "what the client had sent is not delivered");

@@ -123,7 +123,14 @@ fn link(rng: &mut Rng) -> Link {
 fn orders(rng: &mut Rng, now: Instant) -> Vec<(Instant, Order)> {
     let mut orders = Vec::new();
     for _ in 0..rng.pick(&[0, 0, 1, 1, 2]) {
-        let end = rng.pick(&[End::Drain, End::Drain, End::RouteRemoved, End::EndpointRemoved, End::Internal]);
+        let end = rng.pick(&[
+            End::Drain,
+            End::Drain,
+            End::RouteRemoved,
+            End::EndpointRemoved,
+            End::EndpointDown,
+            End::Internal,
+        ]);
         let given = now + rng.ms(0, 30_000);
         let at = given + rng.ms(0, 10_000) * rng.pick(&[0, 1]);
         orders.push((given, Order { end, at, retry_after: Some(5) }));
