@@ -1,8 +1,11 @@
 //! End to end: tidegate as a process, real sockets, and peers that judge every byte.
 
+mod admission;
 mod browser;
+mod chains;
 mod churn;
 mod clean_closes;
+mod client_address;
 mod command_line;
 mod data_path;
 mod demo;

@@ -50,7 +50,7 @@ impl Setup {
         self.listener(format!("tls = {{ {} }}", certificate.keys()))
     }
 
-    /// More keys of the listener.
+    /// More keys of the listener's table.
     pub fn listener(mut self, keys: impl AsRef<str>) -> Self {
         self.listener.push_str(keys.as_ref());
         self.listener.push('\n');

@@ -28,19 +28,19 @@ pub enum Tool {
     Promtool,
     /// systemd's socket activation, without systemd around it.
     SocketActivate,
+    /// HAProxy, for tests and for what `cargo xtask bench macro` compares with.
+    Haproxy,
+    /// nginx, as [`Self::Haproxy`].
+    Nginx,
     /// Counts instructions, for `cargo xtask bench micro`.
     Valgrind,
-    /// What `cargo xtask bench macro` compares with.
-    Nginx,
-    /// As [`Self::Nginx`].
-    Haproxy,
-    /// What it counts system calls with.
+    /// What `cargo xtask bench macro` counts system calls with.
     Strace,
 }
 
 impl Tool {
     /// Everything the tests need.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Node,
         Self::Python,
         Self::Chromium,
@@ -48,9 +48,11 @@ impl Tool {
         Self::Prometheus,
         Self::Promtool,
         Self::SocketActivate,
+        Self::Haproxy,
+        Self::Nginx,
     ];
-    /// What benchmarks need.
-    pub const BENCHMARKS: [Self; 4] = [Self::Valgrind, Self::Nginx, Self::Haproxy, Self::Strace];
+    /// What only benchmarks need.
+    pub const BENCHMARKS: [Self; 2] = [Self::Valgrind, Self::Strace];
 
     /// The one that is called so, in lower case.
     pub fn named(name: &str) -> Option<Self> {
@@ -78,9 +80,9 @@ impl Tool {
             Self::Prometheus => bring_from_package(&tools, "prometheus", "prometheus"),
             Self::Promtool => bring_from_package(&tools, "prometheus", "promtool"),
             Self::SocketActivate => find_or_install("systemd-socket-activate", "systemd"),
+            Self::Haproxy => bring_from_package(&tools, "haproxy", "haproxy"),
+            Self::Nginx => bring_from_package(&tools, "nginx", "nginx"),
             Self::Valgrind => find_or_install("valgrind", "valgrind"),
-            Self::Nginx => find_or_install("nginx", "nginx"),
-            Self::Haproxy => find_or_install("haproxy", "haproxy"),
             Self::Strace => find_or_install("strace", "strace"),
         }
     }
@@ -138,7 +140,8 @@ fn bring_python(tools: &Path) -> Result<PathBuf, String> {
     Ok(python)
 }
 
-/// A program of a Debian package. The package is only unpacked: installing it would start a service.
+/// A program of a Debian package. The package is only unpacked: installing it would start a service. What it depends on
+/// is installed when it does not run without.
 fn bring_from_package(tools: &Path, package: &str, program: &str) -> Result<PathBuf, String> {
     if let Some(found) = find(&[program]) {
         return Ok(found);
@@ -150,7 +153,22 @@ fn bring_from_package(tools: &Path, package: &str, program: &str) -> Result<Path
         let unpack = format!("dpkg-deb --extract {package}_*.deb .");
         run(Command::new("sh").args(["-c", &unpack]).current_dir(&directory))
     })?;
-    Ok(directory.join("usr/bin").join(program))
+    let places = ["usr/bin", "usr/sbin"].map(|place| directory.join(place).join(program));
+    let found = places.into_iter().find(|file| file.is_file());
+    let found = found.ok_or_else(|| format!("the package {package} has no {program}"))?;
+    if lacks_libraries(&found) {
+        let depends = format!("dpkg-deb --field {package}_*.deb Depends");
+        let depends = Command::new("sh").args(["-c", &depends]).current_dir(&directory).output();
+        let depends = depends.map_err(|error| error.to_string())?.stdout;
+        apt_get(&["satisfy", String::from_utf8_lossy(&depends).trim()], package)?;
+    }
+    Ok(found)
+}
+
+/// Whether the loader misses something.
+fn lacks_libraries(program: &Path) -> bool {
+    let listed = Command::new("ldd").arg(program).output();
+    listed.is_ok_and(|listed| String::from_utf8_lossy(&listed.stdout).contains("not found"))
 }
 
 /// Does `work` in `directory` unless it was done already with the same `sources` of `tests/tools`, which it finds there.
@@ -190,13 +208,18 @@ fn find_or_install(program: &str, package: &str) -> Result<PathBuf, String> {
 
 /// Installs a package of the system, where that may be done.
 fn install(package: &str) -> Result<(), String> {
+    apt_get(&["install", package], package)
+}
+
+/// Has the system install something for a package's sake, where that may be done.
+fn apt_get(what: &[&str], package: &str) -> Result<(), String> {
     let may = find(&["apt-get"]).is_some() && rustix::process::geteuid().is_root();
     if !may {
         return Err(format!("please install {package}: only root can, with apt-get"));
     }
     refresh_package_lists();
     let mut command = Command::new("apt-get");
-    command.args(["install", "--yes", "--quiet", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600", package]);
+    command.args(["--yes", "--quiet", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"]).args(what);
     run(command.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 

@@ -1,12 +1,14 @@
 //! Where things listen and where servers are, as the file writes it.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
+use ipnet::IpNet;
+
 use crate::{
-    config::{AccessLog, Address, ServerAddress},
+    config::{AccessLog, Address, Proxy, ServerAddress},
     convert::shorten,
     errors::Complaint,
     names,
@@ -91,6 +93,36 @@ pub(crate) fn server(text: &str) -> Result<ServerAddress, Complaint> {
         None => names::domain(host)?,
     };
     Ok(ServerAddress::Tcp { host, port })
+}
+
+/// `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32` or `unix:`.
+pub(crate) fn proxy(text: &str) -> Result<Proxy, Complaint> {
+    if text == "unix:" {
+        return Ok(Proxy::Unix);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Proxy::Net(address.to_canonical().into()));
+    }
+    let wrong = |why: &str| Complaint::new(format!("`{}` is not a network: {why}", shorten(text)));
+    let Some((address, length)) = text.split_once('/') else {
+        return Err(match text.parse::<SocketAddr>() {
+            Ok(address) => wrong("it has a port").help(format!("write \"{}\"", address.ip())),
+            Err(_) => wrong("names are not looked up here")
+                .help("write an IP address, a network such as \"10.0.0.0/8\", or \"unix:\""),
+        });
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return Err(wrong("no IP address stands before the `/`"));
+    };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let network = length.parse().ok().and_then(|length| IpNet::new(address, length).ok());
+    let Some(network) = network else {
+        return Err(wrong(&format!("behind the `/` stands a number of bits, 0 to {most}")));
+    };
+    if network.trunc() != network {
+        return Err(wrong("bits are set behind its prefix").help(format!("write \"{}\"", network.trunc())));
+    }
+    Ok(Proxy::Net(network))
 }
 
 /// `stdout`, `off` or a path.

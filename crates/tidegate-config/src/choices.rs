@@ -5,7 +5,10 @@ use tidegate_session::{Farewell, LateReply};
 use tidegate_wire::CloseCode;
 
 use crate::{
-    config::{Balance, OnOverload, OnRemove, TlsVersion, UnknownName},
+    config::{
+        Balance, ForwardAs, ForwardedFamily, JwtAlgorithm, OnIpLimit, OnOverload, OnRemove, ProxyProtocol, TlsVersion,
+        UnknownName,
+    },
     pools::SameSite,
 };
 
@@ -41,6 +44,42 @@ pub(crate) const SECURE: &Choices<bool> = &[(r#""auto""#, false), (r#""always""#
 
 pub(crate) const ON_OVERLOAD: &Choices<OnOverload> =
     &[(r#""1013""#, OnOverload::Close1013), (r#""503""#, OnOverload::Http503), (r#""auto""#, OnOverload::Auto)];
+
+/// `[[listen]] proxy_protocol`; `None`: connections begin without.
+pub(crate) const PROXY_PROTOCOL: &Choices<Option<ProxyProtocol>> = &[
+    (r#""off""#, None),
+    (r#""v1v2""#, Some(ProxyProtocol::Any)),
+    (r#""v1""#, Some(ProxyProtocol::V1)),
+    (r#""v2""#, Some(ProxyProtocol::V2)),
+];
+
+/// `[upstream.NAME] proxy_protocol`.
+pub(crate) const PROXY_PROTOCOL_OUT: &Choices<bool> = &[(r#""off""#, false), (r#""v2""#, true)];
+
+pub(crate) const FORWARDED_HEADER: &Choices<ForwardedFamily> =
+    &[(r#""x-forwarded-for""#, ForwardedFamily::XForwarded), (r#""forwarded""#, ForwardedFamily::Forwarded)];
+
+pub(crate) const FORWARD_AS: &Choices<ForwardAs> = &[
+    (r#""x-forwarded""#, ForwardAs::XForwarded),
+    (r#""forwarded""#, ForwardAs::Forwarded),
+    (r#""both""#, ForwardAs::Both),
+];
+
+pub(crate) const ON_IP_LIMIT: &Choices<OnIpLimit> =
+    &[(r#""1013""#, OnIpLimit::Close1013), (r#""429""#, OnIpLimit::Http429), (r#""503""#, OnIpLimit::Http503)];
+
+pub(crate) const JWT_ALGORITHM: &Choices<JwtAlgorithm> = &[
+    (r#""HS256""#, JwtAlgorithm::Hs256),
+    (r#""HS384""#, JwtAlgorithm::Hs384),
+    (r#""HS512""#, JwtAlgorithm::Hs512),
+    (r#""RS256""#, JwtAlgorithm::Rs256),
+    (r#""RS384""#, JwtAlgorithm::Rs384),
+    (r#""RS512""#, JwtAlgorithm::Rs512),
+    (r#""PS256""#, JwtAlgorithm::Ps256),
+    (r#""ES256""#, JwtAlgorithm::Es256),
+    (r#""ES384""#, JwtAlgorithm::Es384),
+    (r#""EdDSA""#, JwtAlgorithm::EdDsa),
+];
 
 pub(crate) const UPSTREAM_LOST_CODE: &Choices<CloseCode> =
     &[("1014", CloseCode::BAD_GATEWAY), ("1011", CloseCode::INTERNAL_ERROR), ("1012", CloseCode::SERVICE_RESTART)];

@@ -4,6 +4,7 @@ mod tls;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use tidegate_governor::{Bounds as Protection, Limits as Capacity};
 use tidegate_session::Policy;
 use tidegate_wire::Limits as Frames;
@@ -52,6 +53,49 @@ pub struct Listener {
     pub tls: Option<ListenTls>,
     /// Most streams of one HTTP/2 connection at a time, 1 to 1000. Default 100.
     pub http2_max_streams: u32,
+    /// Which proxies stand before it, and how they say who the client is.
+    pub trust: Arc<Trust>,
+}
+
+/// What a listener believes of those who connect to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Those who may say who the client is. Empty: nobody, and the client is whoever connects.
+    pub proxies: Vec<Proxy>,
+    /// Every connection begins with such a PROXY header; `None`: none does.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// The header field that a trusted proxy says the client's address in.
+    pub header: ForwardedFamily,
+}
+
+/// Who may say who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// Whoever connects from one of these addresses.
+    Net(IpNet),
+    /// Whoever connects over a unix socket.
+    Unix,
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// Either.
+    Any,
+    /// The line of text.
+    V1,
+    /// The binary header.
+    V2,
+}
+
+/// The header fields that carry the client's address from proxy to proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedFamily {
+    /// `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and `X-Real-IP`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
 }
 
 /// One `[[route]]`, with `[defaults]` where it is silent.
@@ -65,7 +109,7 @@ pub struct Route {
     pub path: String,
     /// Only requests that offer this subprotocol.
     pub subprotocol: Option<String>,
-    /// Allowed `Origin` values, `scheme://host[:port]`; empty: any, also none.
+    /// Allowed `Origin` values, `scheme://host[:port]`, where `*.` may stand before the host; empty: any, also none.
     pub origins: Vec<String>,
     /// The name of its upstream.
     pub upstream: String,
@@ -89,6 +133,14 @@ pub struct Route {
     pub on_remove: OnRemove,
     /// Plain HTTP requests get 426.
     pub websocket_only: bool,
+    /// How the upstream is told who the client is. Default [`ForwardAs::XForwarded`].
+    pub forward_as: ForwardAs,
+    /// What one client address may have.
+    pub per_ip: PerIp,
+    /// The token that a request must bring.
+    pub jwt: Option<Arc<Jwt>>,
+    /// Who is asked whether it may pass.
+    pub forward_auth: Option<Arc<ForwardAuth>>,
     /// Most that the paced endings of one cause may take. Default 5 s.
     pub spread: Duration,
 }
@@ -113,6 +165,93 @@ pub enum OnOverload {
     Http503,
     /// 1013 to requests with an `Origin` (scripts in browsers cannot see a status), 503 to others.
     Auto,
+}
+
+/// Which JSON Web Tokens let a request pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// A public key in PEM, a set of keys (JWKS), or a secret.
+    pub key: PathBuf,
+    /// The only one that is taken.
+    pub algorithm: JwtAlgorithm,
+    /// What `iss` must be.
+    pub issuer: Option<String>,
+    /// What `aud` must be, or hold.
+    pub audience: Option<String>,
+    /// How far clocks may differ. Default 30 s.
+    pub leeway: Duration,
+    /// The cookie that may bring the token.
+    pub cookie: Option<String>,
+    /// The query parameter that may bring it.
+    pub query: Option<String>,
+    /// Whether a session ends when its token does. Default true.
+    pub close_at_expiry: bool,
+}
+
+/// How tokens are signed (RFC 7518 section 3.1, RFC 8037).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as the RFC names them")]
+pub enum JwtAlgorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Es256,
+    Es384,
+    EdDsa,
+}
+
+/// Who is asked whether a request may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// Where it is.
+    pub address: ServerAddress,
+    /// What it is called, for `Host`.
+    pub host: String,
+    /// Path and query to ask for.
+    pub target: String,
+    /// For its whole answer. Default 3 s.
+    pub timeout: Duration,
+    /// Fields of its answer that the request takes upstream, in lower case.
+    pub response_headers: Vec<String>,
+}
+
+/// What one client address may have of a route; an IPv6 address stands for its /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerIp {
+    /// Sessions and handshakes in flight. `None`: as many as it likes.
+    pub max_sessions: Option<u32>,
+    /// Requests a second. `None`: as many as it likes.
+    pub rate: Option<u32>,
+    /// Requests that may come at once before the rate counts. Default 20.
+    pub burst: u32,
+    /// How it is told; `None`: as overload is, and a plain request by 429.
+    pub told: Option<OnIpLimit>,
+}
+
+/// How a client is told that its address has or does too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnIpLimit {
+    /// 101, then Close 1013 with the hint.
+    Close1013,
+    /// 429 with Retry-After.
+    Http429,
+    /// 503 with Retry-After.
+    Http503,
+}
+
+/// The header fields in which an upstream is told who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardAs {
+    /// `X-Forwarded-*` and `X-Real-IP`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both.
+    Both,
 }
 
 /// What becomes of sessions whose endpoint a reload removed.
@@ -149,6 +288,8 @@ pub struct Upstream {
     pub capacity: Capacity,
     /// TLS to the endpoints.
     pub tls: Option<UpstreamTls>,
+    /// Each connection to an endpoint begins with a PROXY header of version 2 that says who the client is.
+    pub proxy_protocol: bool,
 }
 
 /// One endpoint.

@@ -22,6 +22,7 @@ mod reader;
 mod route;
 mod sections;
 mod suggest;
+mod trust;
 mod units;
 
 pub use change::{Change, Fate};

@@ -104,7 +104,7 @@ pub(crate) fn subprotocol(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// `scheme://host[:port]` as browsers send it (RFC 6454 section 6.2), or `null`.
+/// `scheme://host[:port]` as browsers send it (RFC 6454 section 6.2), or `null`; `*.` may stand before the host.
 pub(crate) fn origin(text: &str) -> Result<String, Complaint> {
     let wrong = |why: &str| Complaint::new(format!("`{}` is not an origin: {why}", shorten(text)));
     if text == "null" {
@@ -128,7 +128,11 @@ pub(crate) fn origin(text: &str) -> Result<String, Complaint> {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (rest, None),
     };
-    let host = authority_host(host)?;
+    let host = match host.strip_prefix("*.") {
+        Some(below) if below.contains('.') => format!("*.{}", domain(below)?),
+        Some(_) => return Err(wrong("its wildcard covers more than one site").help("write \"https://*.example.com\"")),
+        None => authority_host(host)?,
+    };
     let Some(port) = port else { return Ok(format!("{scheme}://{host}")) };
     if port.starts_with('0') || !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
         return Err(wrong("its port is not 1 to 65535"));

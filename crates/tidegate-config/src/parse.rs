@@ -1,10 +1,12 @@
 //! The text of a file to a valid [`Config`].
 
+mod auth;
 mod pools;
 mod rewrite;
 mod route;
 mod settings;
 mod tls;
+mod trust;
 mod upstream;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -108,8 +110,9 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         let tls = table.as_ref().and_then(|table| tls::listen(table, http2, reader.problems));
         if let (Some(asked), true, None) = (asked, http2, &table) {
             let complaint = Complaint::new("HTTP/2 is spoken over TLS only");
-            problems.at(asked.span(), complaint.help("give this [[listen]] a `tls`, or leave `http2` out"));
+            reader.problems.at(asked.span(), complaint.help("give this [[listen]] a `tls`, or leave `http2` out"));
         }
+        let trust = trust::read(&mut reader, address.as_ref().map(Spanned::get_ref));
         let Some(address) = address else { continue };
         if let (Address::Unix(_), Some(table)) = (address.get_ref(), table) {
             let complaint = Complaint::new("no TLS on a unix socket").context(address.span(), "a unix socket");
@@ -118,7 +121,10 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         let span = address.span();
         let address = address.into_inner();
         match listeners.iter().find(|other| other.get_ref().address == address) {
-            None => listeners.push(Spanned::new(span, Listener { address, tls, http2_max_streams })),
+            None => {
+                let listener = Listener { address, tls, http2_max_streams, trust: Arc::new(trust) };
+                listeners.push(Spanned::new(span, listener));
+            }
             Some(first) => problems.at(
                 span,
                 Complaint::new(format!("two [[listen]] have the address `{address}`"))
@@ -185,6 +191,8 @@ mod tests {
                 "top level" => "",
                 "[[listen]] tls sni" => "[[listen]]\n[[listen.tls.sni]]",
                 "[[listen]] tls" => "[[listen]]\n[listen.tls]",
+                "[[route]] jwt" => "[[route]]\n[route.jwt]",
+                "[[route]] forward_auth" => "[[route]]\n[route.forward_auth]",
                 "[upstream.NAME] servers" => "[upstream.u]\n[[upstream.u.servers]]",
                 title => match title.strip_prefix("[upstream.NAME] ") {
                     Some(inner) => &format!("[upstream.u]\n[upstream.u.{inner}]"),

@@ -30,6 +30,13 @@ impl Config {
 }
 
 impl Route {
+    /// Whether a request with this `Origin` may come in; `None`: without one, which is no browser's.
+    #[must_use]
+    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
+        self.origins.is_empty()
+            || origin.is_some_and(|origin| self.origins.iter().any(|allowed| is_origin(allowed, origin)))
+    }
+
     /// Whether both serve exactly the same requests.
     pub(crate) fn matches_same(&self, other: &Self) -> bool {
         self.host == other.host && self.path == other.path && self.subprotocol == other.subprotocol
@@ -53,6 +60,20 @@ impl Host {
     }
 }
 
+/// Compares scheme, host and port exactly, never only an end of them; `*.` covers names below a host, not the host.
+fn is_origin(allowed: &str, origin: &str) -> bool {
+    let Some((scheme, below)) = allowed.split_once("*.") else { return allowed.eq_ignore_ascii_case(origin) };
+    let Some(end) = origin.len().checked_sub(below.len() + 1) else { return false };
+    if end <= scheme.len() || !origin.is_char_boundary(end) || !origin.is_char_boundary(scheme.len()) {
+        return false;
+    }
+    let (start, rest) = origin.split_at(end);
+    let (start, name) = start.split_at(scheme.len());
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    let ends_below = rest.strip_prefix('.').is_some_and(|rest| rest.eq_ignore_ascii_case(below));
+    start.eq_ignore_ascii_case(scheme) && is_name && ends_below
+}
+
 /// Without port and without the dot of a fully qualified name.
 fn without_port(authority: &str) -> &str {
     // The colons of an IPv6 address stand in brackets.
@@ -67,4 +88,34 @@ fn without_port(authority: &str) -> &str {
 /// Whether `prefix` covers `path` on whole segments.
 fn covers(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_origin;
+
+    #[test]
+    fn a_wildcard_covers_names_below_and_nothing_that_only_looks_alike() {
+        let below = |origin| is_origin("https://*.example.com", origin);
+        assert!(below("https://a.example.com") && below("https://a.b.example.com") && below("HTTPS://A.Example.COM"));
+        for other in [
+            "https://example.com",
+            "https://.example.com",
+            "https://aexample.com",
+            "http://a.example.com",
+            "https://a.example.com:8443",
+            "https://evil.com/.example.com",
+            "https://evil@a.example.com",
+            "https://é.example.com",
+            "é",
+            "",
+            "null",
+        ] {
+            assert!(!below(other), "{other}");
+        }
+        assert!(is_origin("https://*.example.com:8443", "https://a.example.com:8443"));
+        assert!(!is_origin("https://*.example.com:8443", "https://a.example.com"));
+        assert!(is_origin("https://a.example.com", "https://A.example.com"));
+        assert!(is_origin("null", "null"));
+    }
 }

@@ -3,6 +3,7 @@
 //! This is the one definition. What reads the file takes types, bounds and defaults from here, unknown keys are
 //! compared with these names, and the reference is generated from it.
 
+mod auth;
 mod defaults;
 mod pools;
 mod tls;
@@ -19,18 +20,21 @@ use crate::{
     units::LONGEST,
 };
 
+pub(crate) use auth::{FORWARD_AUTH, JWT};
 pub(crate) use defaults::DEFAULTS;
 pub(crate) use pools::{HEALTH, STICKY};
 pub(crate) use tls::{LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
 pub(crate) use traffic::{LISTEN, ROUTE, SERVER, UPSTREAM};
 
 /// All of them, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 17] = [
+pub(crate) static SECTIONS: [&Section; 19] = [
     &ROOT,
     &LISTEN,
     &LISTEN_TLS,
     &SNI,
     &ROUTE,
+    &JWT,
+    &FORWARD_AUTH,
     &UPSTREAM,
     &SERVER,
     &UPSTREAM_TLS,
@@ -46,7 +50,7 @@ pub(crate) static SECTIONS: [&Section; 17] = [
 ];
 
 /// Keys that are planned, so that a file written for a later version is told so instead of being corrected.
-pub(crate) const NOT_YET: [&str; 3] = ["endpoint_metrics", "proxy_protocol", "trusted_proxies"];
+pub(crate) const NOT_YET: [&str; 1] = ["endpoint_metrics"];
 
 pub(crate) static ROOT: Section = Section {
     title: "top level",

@@ -54,6 +54,12 @@ fn check_route(line: &str, column: usize, expected: &str) {
     check(&BASE.replace("# 7", line), 7, column, expected);
 }
 
+/// `line` stands at line 3, in the `[[listen]]`.
+#[track_caller]
+fn check_listener(line: &str, column: usize, expected: &str) {
+    check(&BASE.replace("\n\n[[route]]", &format!("\n{line}\n[[route]]")), 3, column, expected);
+}
+
 /// The route's path, in line 6.
 #[track_caller]
 fn check_path(path: &str, expected: &str) {
@@ -108,7 +114,7 @@ fn unknown_keys() {
     check_in("[log]", "acess = \"off\"", 1, "did you mean `access`?");
     check(&format!("worker = 2\n{BASE}"), 1, 1, "did you mean `workers`?");
     check(&format!("{BASE}[dran]\n"), 11, 2, "did you mean `drain`?");
-    check(&BASE.replace("\n\n[[route]]", "\nproxy_protocol = \"v1\"\n[[route]]"), 3, 1, "not supported yet");
+    check_listener("client_ca = \"ca.pem\"", 1, "`client_ca` belongs to [[listen]] tls");
 }
 
 #[test]
@@ -247,6 +253,31 @@ fn listeners() {
 }
 
 #[test]
+fn trusted_proxies() {
+    let check = |proxy: &str, expected: &str| check_listener(&format!("trusted_proxies = [{proxy}]"), 20, expected);
+    check("\"10.0.0.0/33\"", "a number of bits, 0 to 32");
+    check("\"fd00::/129\"", "a number of bits, 0 to 128");
+    check("\"10.0.0.1/8\"", "write \"10.0.0.0/8\"");
+    check("\"lb.internal\"", "names are not looked up here");
+    check("\"lb.internal/8\"", "no IP address stands before the `/`");
+    check("\"10.0.0.1:80\"", "write \"10.0.0.1\"");
+    check("\"unix:\"", "this listener is no unix socket");
+    check("10", "must hold strings, not a number");
+    check_listener("trusted_proxies = []", 19, "`trusted_proxies` is empty");
+    check_listener("trusted_proxies = \"10.0.0.0/8\"", 19, "must be an array of addresses and networks");
+    check_listener("proxy_protocol = \"v1\"", 18, "`proxy_protocol` needs `trusted_proxies`");
+    check_listener("proxy_protocol = true", 18, "must be \"off\", \"v1v2\", \"v1\" or \"v2\"");
+    check_listener("forwarded_header = \"forwarded\"", 20, "means nothing without `trusted_proxies`");
+    let unix = BASE.replace(
+        "\"0.0.0.0:8080\"",
+        "\"unix:/run/t.sock\"\ntrusted_proxies = [\"10.0.0.0/8\"]\nproxy_protocol = \"v2\"",
+    );
+    self::check(&unix, 4, 18, "add \"unix:\" to `trusted_proxies`");
+    check_upstream("proxy_protocol = \"v1\"", 18, "must be \"off\" or \"v2\"");
+    check_route("forward_as = \"x-real-ip\"", 14, "must be \"x-forwarded\", \"forwarded\" or \"both\"");
+}
+
+#[test]
 fn routes() {
     check(&BASE.replace("upstream = \"chat\"", "upstream = \"chta\""), 5, 12, "did you mean `chat`?");
     check(&BASE.replace("upstream = \"chat\"", "upstream = \"games\""), 5, 12, "define it: `[upstream.games]`");
@@ -270,6 +301,12 @@ fn routes() {
     check_route("origins = [\"https://a.example:443\"]", 12, "browsers leave out the default port");
     check_route("origins = [\"null\", \"a.example\"]", 20, "write \"https://a.example\"");
     check_route("origins = [\"*\"]", 12, "leave `origins` out");
+    check_route("origins = [\"https://*.com\"]", 12, "covers more than one site");
+    check_route("origins = [\"https://a.*.com\"]", 12, "stands only at the beginning");
+    check_route("max_sessions_per_ip = 0", 23, "out of bounds: 1 to");
+    check_route("handshake_rate_per_ip = 5", 25, "rates are strings: \"5/s\"");
+    check_route("handshake_burst_per_ip = \"5\"", 26, "without quotes: 5");
+    check_route("on_ip_limit = 429", 15, "write \"429\"");
     check_route("origins = []", 11, "`origins` is empty");
     check_route("origins = [1]", 12, "`origins` must hold strings, not a number");
     check_route("origins = \"https://a.example\"", 11, "must be an array of origins, not a string");
@@ -277,6 +314,35 @@ fn routes() {
     check_route("name = \"_none\"", 8, "does not start with `_`");
     check_route("name = \"my chat\"", 8, "only visible ASCII");
     check_route("name = \"\"", 8, "1 to 128 characters");
+}
+
+#[test]
+fn tokens_and_auth_servers() {
+    check_route("jwt = { algorithm = \"RS256\" }", 7, "missing key `key` in [[route]] jwt");
+    check_route("jwt = { key = \"a.pem\" }", 7, "missing key `algorithm` in [[route]] jwt");
+    check_route("jwt = \"a.pem\"", 7, "`jwt` must be a table, not a string");
+    let jwt = |keys: &str| format!("jwt = {{ key = \"a.pem\", {keys} }}");
+    check_route(&jwt("algorithm = \"none\""), 36, "must be \"HS256\", \"HS384\"");
+    check_route(&jwt("algorithm = \"RS265\""), 36, "did you mean \"RS256\"?");
+    check_route(&jwt("algorithm = \"EdDSA\", leeway = 30"), 54, "durations are strings with a unit: \"30s\"");
+    check_route(&jwt("algorithm = \"EdDSA\", leeway = \"2h\""), 54, "out of bounds: 0s to 1h");
+    check_route(&jwt("algorithm = \"EdDSA\", cookie = \"a b\""), 54, "is not the name of a cookie");
+    check_route(&jwt("algorithm = \"EdDSA\", query = \"\""), 53, "is not the name of a query parameter");
+    check_route(&jwt("algorithm = \"EdDSA\", issuer = \"\""), 54, "leave the key out to allow any");
+    check_route(&jwt("algorithm = \"EdDSA\", isuer = \"us\""), 45, "did you mean `issuer`?");
+    check_in("[defaults]", "jwt = { key = \"a\", algorithm = \"EdDSA\" }", 1, "belongs to [[route]]");
+    check_route("forward_auth = {}", 16, "missing key `url`");
+    let auth = |keys: &str| format!("forward_auth = {{ url = {keys} }}");
+    check_route(&auth("\"127.0.0.1:9000\""), 24, "write \"http://127.0.0.1:9000\"");
+    check_route(&auth("\"https://a.example/v\""), 24, "TLS to it is not supported");
+    check_route(&auth("\"ftp://a.example\""), 24, "it is not http");
+    check_route(&auth("\"http://a b/v\""), 24, "is not a host name");
+    check_route(&auth("\"http://a:0/v\""), 24, "is not a port");
+    check_route(&auth("\"http://a/é\""), 24, "must be percent-encoded");
+    check_route(&auth("\"http://a\", timeout = \"off\""), 46, "`timeout` cannot be \"off\"");
+    check_route(&auth("\"http://a\", response_headers = [\"Host\"]"), 56, "cannot be an auth server's to say");
+    check_route(&auth("\"http://a\", response_headers = [\"X User\"]"), 56, "is not the name of a header field");
+    check_route(&auth("\"http://a\", response_headers = \"X-User\""), 55, "must be an array of names of header fields");
 }
 
 #[test]

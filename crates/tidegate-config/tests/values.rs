@@ -301,7 +301,9 @@ fn the_example_and_the_reference_have_the_same_keys_and_defaults() {
             assert!(example.contains(key), "{section} {key} is missing in the example");
         } else if let Some(default) = line.strip_prefix("- Default: `") {
             let (default, _) = default.split_once("`. ").expect("a default and its reason");
-            let is_written = key == "weight" || example.contains(&format!("\n{key} = {default}\n"));
+            let on_its_own = example.contains(&format!("\n{key} = {default}\n"));
+            let in_a_table = example.contains(&format!(", {key} = {default}"));
+            let is_written = key == "weight" || on_its_own || in_a_table;
             assert!(is_written, "{section} {key} = {default} is not in the example");
         }
     }

@@ -47,6 +47,12 @@ pub(crate) struct Line<'a> {
     pub(crate) event: &'static str,
     /// Joins it to the `id` of a close reason.
     pub(crate) id: String,
+    /// The name that a trusted proxy gave the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<&'a str>,
+    /// The trace that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_id: Option<&'a str>,
     pub(crate) route: &'a str,
     pub(crate) listener: &'a str,
     pub(crate) client_ip: String,

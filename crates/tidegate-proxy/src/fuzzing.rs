@@ -1,9 +1,12 @@
 //! Both sides of the opening handshake as functions of bytes, for the fuzz targets. Not an interface.
 
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, Request};
+use tidegate_config::{ForwardAs, Proxy, Trust};
 
-use crate::{head, request, upstream};
+use crate::{forwarded, head, request, upstream};
 
 /// A client's request head: refused, or the head that goes upstream, which is one request and no more.
 ///
@@ -28,14 +31,19 @@ pub fn request(data: &[u8]) {
         return;
     }
     let Ok(upgrade) = request::upgrade(&request) else { return };
-    let client = head::Client { ip: "192.0.2.1", tls: false, certificate: None, host: &host };
-    let (head, _) = head::write(request.into_parts().0, &upgrade, &client);
+    let mut request = request.into_parts().0;
+    let peer = Some(SocketAddr::from(([192, 0, 2, 1], 4711)));
+    let proxies = vec![Proxy::Net(IpAddr::from([192, 0, 2, 1]).into())];
+    let trust = Trust { proxies, ..Trust::default() };
+    let origin = forwarded::read(&request.headers, peer, &trust, false);
+    head::clean(&mut request.headers, &origin, ForwardAs::Both, &host, None, "0000002a");
+    let head = head::write(&request, &upgrade, &host);
 
     let mut fields = [httparse::EMPTY_HEADER; 96];
     let mut written = httparse::Request::new(&mut fields);
     assert_eq!(written.parse(&head), Ok(httparse::Status::Complete(head.len())), "{}", head.escape_ascii());
     let count = |name: &str| written.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).count();
-    for name in ["host", "upgrade", "connection", "sec-websocket-key", "x-forwarded-for"] {
+    for name in ["host", "upgrade", "connection", "sec-websocket-key", "x-forwarded-for", "x-request-id", "forwarded"] {
         assert_eq!(count(name), 1, "{name} in {}", head.escape_ascii());
     }
     assert_eq!(count("transfer-encoding") + count("content-length"), 0, "{}", head.escape_ascii());

@@ -4,74 +4,70 @@
 //! insist on and hyper's client cannot produce. Names and values were checked by the `http` crate.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use tidegate_config::ForwardAs;
 
-use crate::{request::Upgrade, upstream::strip_hop_by_hop};
+use crate::{forwarded::Origin, request::Upgrade, upstream::strip_hop_by_hop};
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What tidegate knows of the client itself.
-pub(crate) struct Client<'a> {
-    /// Its address, without port; empty for a unix socket.
-    pub(crate) ip: &'a str,
-    /// It came over TLS.
-    pub(crate) tls: bool,
-    /// The certificate that it has shown, as RFC 9440 section 2.1 writes it.
-    pub(crate) certificate: Option<&'a HeaderValue>,
-    /// What it called us.
-    pub(crate) host: &'a str,
-}
-
-/// The header fields that any request takes upstream, tidegate's own among them, and one word for each that does not
-/// go there as it came.
-pub(crate) fn end_to_end(mut headers: HeaderMap, client: &Client<'_>) -> (HeaderMap, Vec<&'static str>) {
+/// Leaves of a request's header fields those that go upstream, tidegate's own among them: `certificate` is the one that
+/// the client has shown, as RFC 9440 section 2.1 writes it. Gives one word for each that does not go there as it came.
+pub(crate) fn clean(
+    headers: &mut HeaderMap,
+    origin: &Origin,
+    how: ForwardAs,
+    host: &str,
+    certificate: Option<&HeaderValue>,
+    id: &str,
+) -> Vec<&'static str> {
     let mut sanitized = Vec::new();
-    let nominated = crate::request::list(&headers, header::CONNECTION)
+    let nominated = crate::request::list(headers, header::CONNECTION)
         .any(|name| !["upgrade", "keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
     if nominated {
         sanitized.push("nominated");
     }
     // First what the client may have removed, then what is ours to say.
-    strip_hop_by_hop(&mut headers);
-    let mut kept = HeaderMap::with_capacity(headers.len() + 4);
-    let proto = if client.tls { "https" } else { "http" };
-    for (name, value) in [(FORWARDED_FOR, client.ip), (FORWARDED_PROTO, proto), (FORWARDED_HOST, client.host)] {
-        // An address, a word, and a Host that was read from a header: each can be written into one.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            kept.insert(name, value);
-        }
+    strip_hop_by_hop(headers);
+    // A server that turns `-` into `_` could take them for ours.
+    let aliases: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in aliases {
+        headers.remove(&name);
+        sanitized.push("underscore");
     }
-    if let Some(certificate) = client.certificate {
-        kept.insert(CLIENT_CERT, certificate.clone());
-    }
-    for (name, value) in &headers {
-        let text = name.as_str();
-        if text.contains('_') {
-            sanitized.push("underscore");
-        } else if text == "forwarded" || text.starts_with("x-forwarded-") {
-            sanitized.push("untrusted_forwarded");
-        } else if [CLIENT_CERT, CLIENT_CERT_CHAIN].contains(name) {
-            // RFC 9440 section 2.4: only ours is believed.
-            sanitized.push("untrusted_client_cert");
-        } else {
-            kept.append(name, value.clone());
-        }
-    }
-    (kept, sanitized)
+    sanitized.extend(certify(headers, origin, certificate));
+    sanitized.extend(origin.write(headers, how, host, id));
+    sanitized
 }
 
-/// The head of an upgrade, and what [`end_to_end`] has to say of it.
-pub(crate) fn write(request: Parts, upgrade: &Upgrade, client: &Client<'_>) -> (Vec<u8>, Vec<&'static str>) {
-    let (headers, sanitized) = end_to_end(request.headers, client);
+/// Makes `Client-Cert` the certificate that was shown here; where none was, a trusted proxy's word of one stands.
+/// Nobody else's does (RFC 9440 section 4).
+fn certify(
+    headers: &mut HeaderMap,
+    origin: &Origin,
+    certificate: Option<&HeaderValue>,
+) -> impl Iterator<Item = &'static str> {
+    let mut replaced = 0;
+    if certificate.is_some() || !origin.trusted {
+        for name in [CLIENT_CERT, CLIENT_CERT_CHAIN] {
+            replaced += headers.get_all(&name).iter().count();
+            headers.remove(name);
+        }
+    }
+    if let Some(certificate) = certificate {
+        headers.insert(CLIENT_CERT, certificate.clone());
+    }
+    std::iter::repeat_n("untrusted_client_cert", replaced)
+}
+
+/// The head of an upgrade whose fields are [`clean`].
+pub(crate) fn write(request: &Parts, upgrade: &Upgrade, host: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     for part in ["GET ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    field(&mut out, "Host", client.host.as_bytes());
+    field(&mut out, "Host", host.as_bytes());
     field(&mut out, "Upgrade", b"websocket");
     field(&mut out, "Connection", b"Upgrade");
     field(&mut out, "Sec-WebSocket-Version", b"13");
@@ -82,11 +78,11 @@ pub(crate) fn write(request: Parts, upgrade: &Upgrade, client: &Client<'_>) -> (
     if let Some(deflate) = &upgrade.deflate {
         field(&mut out, "Sec-WebSocket-Extensions", deflate.as_bytes());
     }
-    for (name, value) in headers.iter().filter(|(name, _)| !is_written_above(name)) {
+    for (name, value) in request.headers.iter().filter(|(name, _)| !is_written_above(name)) {
         field(&mut out, &title_case(name.as_str()), value.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
-    (out, sanitized)
+    out
 }
 
 fn is_written_above(name: &HeaderName) -> bool {
@@ -122,7 +118,10 @@ fn title_case(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_config::{Proxy, Trust};
+
     use super::*;
+    use crate::forwarded;
 
     #[test]
     fn the_head_is_ours_where_it_must_be() {
@@ -141,13 +140,17 @@ mod tests {
             .body(())
             .unwrap();
         let upgrade = Upgrade {
-            key: http::HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
+            key: HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="),
             protocols: vec!["a".into(), "b".into()],
             deflate: Some("permessage-deflate".into()),
         };
         let certificate = HeaderValue::from_static(":c2hvd24=:");
-        let client = Client { ip: "192.0.2.1", tls: true, certificate: Some(&certificate), host: "example.com" };
-        let (head, mut sanitized) = write(request.into_parts().0, &upgrade, &client);
+        let mut request = request.into_parts().0;
+        let peer = Some("192.0.2.1:4711".parse().unwrap());
+        let origin = forwarded::read(&request.headers, peer, &Trust::default(), true);
+        let how = ForwardAs::XForwarded;
+        let mut sanitized = clean(&mut request.headers, &origin, how, "example.com", Some(&certificate), "0000002a");
+        let head = write(&request, &upgrade, "example.com");
         sanitized.sort_unstable();
         let forged = ["untrusted_client_cert", "untrusted_client_cert", "untrusted_forwarded", "untrusted_forwarded"];
         assert_eq!(sanitized[..2], ["nominated", "underscore"]);
@@ -157,8 +160,29 @@ mod tests {
             "GET /ws?room=1 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\
-             X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: example.com\r\n\
-             Client-Cert: :c2hvd24=:\r\nUser-Agent: test\r\nCookie: a=b\r\n\r\n"
+             Client-Cert: :c2hvd24=:\r\nUser-Agent: test\r\nCookie: a=b\r\nX-Forwarded-For: 192.0.2.1\r\nX-Real-Ip: 192.0.2.1\r\n\
+             X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Host: example.com\r\n\
+             X-Request-Id: 0000002a\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_certificate_is_what_was_shown_or_what_a_trusted_proxy_says() {
+        let proxy = "192.0.2.1:4711".parse().unwrap();
+        let trusting = Trust { proxies: vec![Proxy::Net(std::net::SocketAddr::ip(&proxy).into())], ..Trust::default() };
+        let told = |trust: &Trust, shown: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLIENT_CERT, HeaderValue::from_static(":c2FpZA==:"));
+            headers.insert(CLIENT_CERT_CHAIN, HeaderValue::from_static(":Y2hhaW4=:"));
+            let origin = forwarded::read(&headers, Some(proxy), trust, true);
+            let shown = shown.map(HeaderValue::from_static);
+            let sanitized = clean(&mut headers, &origin, ForwardAs::Both, "a", shown.as_ref(), "0000002a");
+            let [leaf, chain] = [CLIENT_CERT, CLIENT_CERT_CHAIN].map(|name| headers.remove(name));
+            (leaf.map(|leaf| leaf.to_str().unwrap().to_owned()), chain.is_some(), sanitized.len())
+        };
+        assert_eq!(told(&Trust::default(), None), (None, false, 2));
+        assert_eq!(told(&Trust::default(), Some(":c2hvd24=:")), (Some(":c2hvd24=:".into()), false, 2));
+        assert_eq!(told(&trusting, None), (Some(":c2FpZA==:".into()), true, 0));
+        assert_eq!(told(&trusting, Some(":c2hvd24=:")), (Some(":c2hvd24=:".into()), false, 2));
     }
 }

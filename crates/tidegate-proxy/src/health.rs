@@ -14,7 +14,10 @@ use tidegate_config::{Health, Upstream};
 use tidegate_governor::EndpointId;
 use tidegate_session::End;
 
-use crate::{capacity::Capacity, endpoint::Endpoint, probe, shared::Shared, task::Task, tls, worker::Leave};
+use crate::{
+    capacity::Capacity, endpoint::Endpoint, probe, proxy_protocol, shared::Shared, task::Task, tls, upstream::Dial,
+    worker::Leave,
+};
 
 /// Longest time to the first check of an endpoint: those that come together are not all asked together.
 const FIRST: Duration = Duration::from_millis(500);
@@ -69,9 +72,19 @@ impl Checks {
     async fn ask(self: Arc<Self>, id: EndpointId, endpoint: Arc<Endpoint>) {
         let Some(up) = self.capacity.upgrade().map(|capacity| capacity.is_up(id)) else { return };
         let mut tally = Tally { up, streak: 0 };
+        // No client stands behind a check.
+        let local = self.upstream.proxy_protocol.then(|| proxy_protocol::header(None));
         tokio::time::sleep(self.health.interval.min(FIRST).mul_f64(unit())).await;
         loop {
-            let found = probe::probe(&endpoint, &self.health, self.tls.load_full().as_deref()).await;
+            let (tls, timeout) = (self.tls.load_full(), self.health.timeout);
+            let dial = Dial {
+                endpoint: &endpoint,
+                tls: tls.as_deref(),
+                connect_timeout: timeout,
+                handshake_timeout: timeout,
+                proxy_header: local.as_deref(),
+            };
+            let found = probe::probe(&dial, &self.health).await;
             let (Some(capacity), Some(shared)) = (self.capacity.upgrade(), self.shared.upgrade()) else { return };
             let result = found.as_ref().map_or_else(|failure| failure.reason(), |()| "ok");
             shared.metrics.health_checks.with_label_values(&[self.upstream.name.as_str(), result]).inc();

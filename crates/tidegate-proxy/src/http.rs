@@ -13,11 +13,13 @@ use crate::{
     affinity,
     body::Body,
     capacity::{Admission, Slot},
-    clock, head, overload,
+    clock, forwarded,
+    gate::{self, Denied, Visitor},
+    head, overload,
     patient::Patient,
-    plain,
+    plain, proxy_protocol,
     request::{self, Rejection, Upgrade},
-    session::{Facts, Opening, Upgraded},
+    session::{Facts, Opening, Rare, Upgraded},
     shared::Target,
     stream::Stream,
     upload::Source,
@@ -38,6 +40,7 @@ pub(crate) const MAX_HEADERS: usize = 100;
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
+    /// Whoever connected, or whom a trusted proxy says it speaks for. `None`: a unix socket.
     pub(crate) peer: Option<SocketAddr>,
     /// It came over TLS.
     pub(crate) tls: bool,
@@ -45,6 +48,8 @@ pub(crate) struct Client {
     pub(crate) certificate: Option<Rc<HeaderValue>>,
     /// What it speaks.
     pub(crate) version: Version,
+    /// Where it came to, as far as somebody wants to know.
+    pub(crate) local: Option<Rc<SocketAddr>>,
     /// Counts for its worker as long as any part of it lives.
     pub(crate) _load: Rc<Load>,
 }
@@ -54,9 +59,9 @@ impl Client {
         self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default()
     }
 
-    /// What an upstream is told of it.
-    pub(crate) fn head<'a>(&'a self, ip: &'a str, host: &'a str) -> head::Client<'a> {
-        head::Client { ip, tls: self.tls, certificate: self.certificate.as_deref(), host }
+    /// What a connection to an upstream that asks for it begins with.
+    pub(crate) fn proxy_header(&self) -> Vec<u8> {
+        proxy_protocol::header(self.peer.zip(self.local.as_deref().copied()))
     }
 
     /// The same, as a load of its own for its worker.
@@ -126,21 +131,38 @@ pub(crate) async fn serve(client: Client, stream: Stream) {
 }
 
 /// Answers a request, which is one of HTTP/1.1 or looks like one.
-pub(crate) async fn answer(client: Client, started: Instant, request: Request<Source>, upgraded: Upgraded) -> Reply {
+pub(crate) async fn answer(
+    mut client: Client,
+    started: Instant,
+    mut request: Request<Source>,
+    upgraded: Upgraded,
+) -> Reply {
+    // For its upstream alone: a session does not keep it.
+    let certificate = client.certificate.take();
+    let trust = client.listener.trust.load_full();
+    let mut origin = forwarded::read(request.headers(), client.peer, &trust, client.tls);
+    client.peer = origin.client();
     let config = client.worker.shared.live.load();
     let checked = check(&client, &config.config, &request);
     let (route, host, asked) = match checked {
         Ok(checked) => checked,
         Err((route, rejection)) => return client.reject(&request, route.as_deref(), rejection),
     };
+    let id = crate::random();
+    let (headers, how, name) = (request.headers_mut(), route.forward_as, format!("{id:08x}"));
+    let sanitized = head::clean(headers, &origin, how, &host, certificate.as_deref(), &name);
+    for kind in sanitized {
+        client.worker.shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
+    }
     let facts = Facts {
         client: client.clone(),
-        id: crate::random(),
+        id,
         generation: config.number,
         started,
         host,
         path: redacted(request.uri()),
         route: route.clone(),
+        rare: Rare::named(origin.request_id.take(), origin.trace_id.take()),
     };
     let config = config.config.clone();
     let Asked::WebSocket(upgrade) = asked else { return plain::pass(facts, request).await };
@@ -218,16 +240,13 @@ const NOT_WEBSOCKET: Rejection =
     Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_token", "this is a WebSocket endpoint");
 const ORIGIN: Rejection = Rejection::new(StatusCode::FORBIDDEN, "origin", "origin not allowed");
 
-/// Exact comparison with the list, never a suffix match. A missing Origin is no browser's: allowed only where no
-/// list stands.
+/// A field that stands twice is nobody's.
 fn origin_allowed(route: &Route, headers: &http::HeaderMap) -> bool {
-    if route.origins.is_empty() {
-        return true;
-    }
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    match (origins.next().and_then(|origin| origin.to_str().ok()), origins.next()) {
-        (Some(origin), None) => route.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
-        _ => false,
+    match (origins.next(), origins.next()) {
+        (None, _) => route.allows_origin(None),
+        (Some(origin), None) => route.allows_origin(origin.to_str().ok()),
+        _ => route.origins.is_empty(),
     }
 }
 
@@ -242,23 +261,24 @@ fn redacted(uri: &http::Uri) -> String {
 }
 
 /// Finds this client an upstream, and answers.
-async fn open(mut opening: Opening, parts: http::request::Parts, upgrade: Upgrade) -> Answered {
-    let facts = &opening.facts;
-    let (route, shared) = (facts.route.clone(), facts.client.worker.shared.clone());
+async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Upgrade) -> Answered {
+    let (route, shared) = (opening.facts.route.clone(), opening.facts.client.worker.shared.clone());
     let has_origin = parts.headers.contains_key(header::ORIGIN);
     let by_status = overload::by_status(route.on_overload, parts.uri.query(), &upgrade.protocols, has_origin);
+    let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient };
+    let entered = tokio::select! {
+        entered = gate::enter(&mut opening.facts, &mut parts, visitor) => entered,
+        () = shared.drain_begins() => Err(Denied::draining()),
+    };
+    if let Err(denied) = entered {
+        return deny(opening, denied, &upgrade);
+    }
+    let facts = &opening.facts;
     let Some(target) = shared.target(&route.upstream) else {
         return refuse(opening, Refusal { reason: Reason::NoUpstream, retry_after: 1 }, by_status, &upgrade);
     };
-    let ip = facts.client.ip();
-    let client = facts.client.head(&ip, &facts.host);
-    let wish = affinity::wish(&target.affinity, &parts.headers, &ip, &target.capacity);
-    let (head, sanitized) = head::write(parts, &upgrade, &client);
-    for kind in sanitized {
-        shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
-    }
-    // It has been told: a session does not keep it.
-    opening.facts.client.certificate = None;
+    let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client.ip(), &target.capacity);
+    let head = head::write(&parts, &upgrade, &facts.host);
     let found = tokio::select! {
         found = find(&opening.facts, &target, wish, &head, &upgrade, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
@@ -314,6 +334,7 @@ async fn find(
     by_status: bool,
 ) -> Result<(Accepted, Slot), NoUpstream> {
     let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
+    let proxy_header = target.proxy_protocol.then(|| facts.client.proxy_header());
     let mut admission = Admission::new(target.capacity.clone(), route, wish, !by_status);
     // What an upstream itself asked for is the least that its client is told.
     let mut floor = route.retry_after.as_secs() as u32;
@@ -332,6 +353,7 @@ async fn find(
             tls: tls.as_deref(),
             connect_timeout: route.connect_timeout,
             handshake_timeout: route.handshake_timeout,
+            proxy_header: proxy_header.as_deref(),
         };
         let failure = match upstream::handshake(dial, head, upgrade).await {
             Ok(accepted) => {
@@ -426,12 +448,35 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
         reply.headers_mut().insert(header::RETRY_AFTER, refusal.retry_after.into());
         return Answered { reply, result: "rejected", reason };
     }
+    close_instead(opening, why, reason, refusal.retry_after, upgrade)
+}
+
+/// It does not come in.
+fn deny(opening: Opening, denied: Denied, upgrade: &Upgrade) -> Answered {
+    let reason = denied.reason();
+    match denied {
+        Denied::Close { why, retry_after } => close_instead(opening, why, reason, retry_after, upgrade),
+        Denied::Answer { reply, .. } => {
+            opening.facts.log_refusal(reply.status().as_u16(), reason, None);
+            Answered { reply, result: "rejected", reason }
+        }
+    }
+}
+
+/// Tells it after a 101, where a script can read it.
+fn close_instead(
+    opening: Opening,
+    why: Refused,
+    reason: &'static str,
+    retry_after: u32,
+    upgrade: &Upgrade,
+) -> Answered {
     let mut reply = switching(upgrade);
     if let Some(first) = upgrade.protocols.first().and_then(|first| HeaderValue::from_str(first).ok()) {
         // A browser that offered subprotocols and is given none fails the connection and shows 1006.
         reply.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, first);
     }
-    opening.refuse(why, refusal.retry_after);
+    opening.refuse(why, retry_after);
     Answered { reply, result: "rejected", reason }
 }
 
@@ -478,6 +523,12 @@ pub(crate) fn own_reply(code: StatusCode, text: &'static str) -> Reply {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     reply
+}
+
+impl Denied {
+    fn draining() -> Self {
+        Self::Answer { reply: Answered::from(DRAINING).reply, reason: DRAINING.reason }
+    }
 }
 
 impl From<Rejection> for Answered {

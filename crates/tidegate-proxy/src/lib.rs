@@ -5,8 +5,10 @@
 
 mod accept;
 mod access;
+mod addresses;
 mod admin;
 mod affinity;
+mod auth;
 mod body;
 mod buffer;
 mod capacity;
@@ -15,8 +17,10 @@ mod command;
 mod counters;
 mod endpoint;
 mod flow;
+mod forwarded;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gate;
 mod head;
 mod health;
 mod http;
@@ -32,6 +36,7 @@ mod pipe;
 mod plain;
 mod pool;
 mod probe;
+mod proxy_protocol;
 mod random;
 mod registry;
 mod request;

@@ -40,6 +40,9 @@ pub(crate) struct Metrics {
     pub(crate) protocol_errors: IntCounterVec,
     pub(crate) limit_hits: IntCounterVec,
     pub(crate) sanitized_headers: IntCounterVec,
+    pub(crate) proxy_headers: IntCounterVec,
+    pub(crate) client_addresses: IntGauge,
+    pub(crate) auth: IntCounterVec,
     pub(crate) governor_limit: IntGaugeVec,
     pub(crate) governor_in_use: IntGaugeVec,
     pub(crate) governor_waiting: IntGaugeVec,
@@ -132,6 +135,22 @@ impl Metrics {
                 "sanitized_headers_total",
                 "Request headers that did not go upstream as they came.",
                 &["kind"],
+            ),
+            proxy_headers: make.counter(
+                "proxy_headers_total",
+                "PROXY protocol headers of incoming connections: ok, or why the connection was refused (untrusted, \
+                 malformed, timeout, gone).",
+                &["listener", "result"],
+            ),
+            auth: make.counter(
+                "auth_total",
+                "Requests that were asked who they are: by (jwt, forward), result (allowed, denied, or failed: nobody \
+                 could say, and the request was refused).",
+                &["route", "by", "result"],
+            ),
+            client_addresses: make.plain_gauge(
+                "client_addresses",
+                "Client addresses that are remembered for limits by address; at 100000 a new one is not limited.",
             ),
             governor_limit: make.gauge(
                 "governor_limit",
@@ -262,12 +281,26 @@ impl Metrics {
                 self.http_requests.with_label_values(&[route.name.as_str(), "2xx"]);
             }
             self.hot.begin(&route.name);
+            for by in [route.jwt.as_ref().map(|_| "jwt"), route.forward_auth.as_ref().map(|_| "forward")]
+                .into_iter()
+                .flatten()
+            {
+                for result in ["allowed", "denied", "failed"] {
+                    self.auth.with_label_values(&[route.name.as_str(), by, result]);
+                }
+            }
             for listener in &config.listeners {
                 let listener = listener.address.to_string();
                 self.handshakes.with_label_values(&[listener.as_str(), &route.name, "accepted", "none", "101"]);
             }
             for (side, cause) in [("client", "client-close"), ("upstream", "upstream-close")] {
                 self.closes.with_label_values(&[&route.name, side, "1000", cause]);
+            }
+        }
+        for listener in config.listeners.iter().filter(|listener| listener.trust.proxy_protocol.is_some()) {
+            let listener = listener.address.to_string();
+            for result in ["ok", "untrusted", "malformed", "timeout", "gone"] {
+                self.proxy_headers.with_label_values(&[listener.as_str(), result]);
             }
         }
         for (upstream, config) in &config.upstreams {

@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
-use tidegate_config::Route;
 use tidegate_governor::Wish;
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     affinity,
     body::Body,
     endpoint::Endpoint,
-    head,
+    gate::{self, Denied, Visitor},
     http::{own_reply, since},
     pool::Lease,
     request,
@@ -33,7 +32,11 @@ use crate::{
 /// Passes the request on. Dropping the future, or the body of its answer, ends the request upstream.
 pub(crate) async fn pass(facts: Facts, request: Request<Source>) -> Response<Body> {
     let mut exchange = Exchange::begin(facts, request.method().clone());
-    let answered = exchange.forward(request).await;
+    let (mut parts, body) = request.into_parts();
+    if let Err(denied) = gate::enter(&mut exchange.facts, &mut parts, Visitor::Plain).await {
+        return exchange.deny(denied);
+    }
+    let answered = exchange.forward(Request::from_parts(parts, body)).await;
     exchange.head_s = since(exchange.facts.started);
     match answered {
         Ok((answer, lease)) => exchange.pass_back(answer, lease),
@@ -72,7 +75,7 @@ impl Exchange {
         let route = self.facts.route.clone();
         let Some(target) = self.facts.client.worker.shared.target(&route.upstream) else { return Err(None) };
         let wish = affinity::wish(&target.affinity, request.headers(), &self.facts.client.ip(), &target.capacity);
-        let mut request = self.onward(request);
+        let mut request = Self::onward(request);
         let progress = request.body().progress();
         let (mut tried, mut unreachable) = (Vec::new(), None::<Failure>);
         while let Some((id, endpoint)) = target.capacity.choose(&tried, wish) {
@@ -81,7 +84,7 @@ impl Exchange {
                 self.facts.client.worker.shared.metrics.upstream_retries.with_label_values(&labels).inc();
             }
             self.choose(&target, &endpoint, wish == Wish::Endpoint(id));
-            let mut lease = match connection(&target, &route, endpoint).await {
+            let mut lease = match connection(&self.facts, &target, endpoint).await {
                 Ok(lease) => lease,
                 // Nobody took a byte of the request: another endpoint may.
                 Err(failure @ (Failure::Connect(_) | Failure::Dns(_))) => {
@@ -112,17 +115,11 @@ impl Exchange {
         self.endpoint = Some(endpoint.clone());
     }
 
-    /// The request as it goes upstream.
-    fn onward(&self, request: Request<Source>) -> Request<Upload> {
+    /// The request, whose header fields are clean, as it goes upstream.
+    fn onward(request: Request<Source>) -> Request<Upload> {
         let (mut parts, body) = request.into_parts();
         let body = Upload::new(body);
-        let ip = self.facts.client.ip();
-        let client = self.facts.client.head(&ip, &self.facts.host);
-        let metrics = &self.facts.client.worker.shared.metrics;
-        let (mut headers, sanitized) = head::end_to_end(parts.headers, &client);
-        for kind in sanitized {
-            metrics.sanitized_headers.with_label_values(&[kind]).inc();
-        }
+        let mut headers = parts.headers;
         frame(&mut headers, &body.size_hint());
         // hyper has promised the client that its body will be read.
         headers.remove(header::EXPECT);
@@ -133,6 +130,19 @@ impl Exchange {
         // What hyper keeps here is of the connection with the client.
         parts.extensions.clear();
         Request::from_parts(parts, body)
+    }
+
+    /// It does not come in.
+    fn deny(mut self, denied: Denied) -> Response<Body> {
+        self.error = Some(denied.reason());
+        let reply = match denied {
+            Denied::Answer { reply, .. } => reply,
+            // A plain request is never told by a Close.
+            Denied::Close { .. } => own_reply(StatusCode::SERVICE_UNAVAILABLE, "come back later"),
+        };
+        self.status = Some(reply.status());
+        self.head_s = since(self.facts.started);
+        reply
     }
 
     /// The answer as it goes to the client, and with its body what is left of this.
@@ -158,19 +168,23 @@ impl Exchange {
 }
 
 /// A connection that is kept, or a new one.
-async fn connection(target: &Target, route: &Route, endpoint: Arc<Endpoint>) -> Result<Lease, Failure> {
+async fn connection(facts: &Facts, target: &Target, endpoint: Arc<Endpoint>) -> Result<Lease, Failure> {
+    let route = &facts.route;
     if let Some(lease) = target.pool.take(&endpoint) {
         return Ok(lease);
     }
     let tls = target.tls.load_full();
+    let header = target.proxy_protocol.then(|| facts.client.proxy_header());
     let dial = Dial {
         endpoint: &endpoint,
         tls: tls.as_deref(),
         connect_timeout: route.connect_timeout,
         handshake_timeout: route.handshake_timeout,
+        proxy_header: header.as_deref(),
     };
     let stream = upstream::connect(&dial).await?;
-    target.pool.lease(stream, endpoint).await.map_err(|_| Failure::Closed)
+    // One that begins with who its client is, is that client's alone.
+    target.pool.lease(stream, endpoint, header.is_none()).await.map_err(|_| Failure::Closed)
 }
 
 /// Says how long the body is from the body itself, never from what the client said of it.

@@ -60,6 +60,8 @@ pub(crate) struct Lease {
     pool: Arc<Pool>,
     /// It has carried a request before.
     pub(crate) used: bool,
+    /// It may carry another one.
+    keep: bool,
 }
 
 impl Pool {
@@ -69,20 +71,25 @@ impl Pool {
         let mut state = self.lock();
         let kept = state.kept.get_mut(endpoint)?;
         let sender = std::iter::from_fn(|| kept.pop()).find(|kept| kept.is_good(now))?.sender;
-        Some(Lease { sender, endpoint: endpoint.clone(), pool: self.clone(), used: true })
+        Some(Lease { sender, endpoint: endpoint.clone(), pool: self.clone(), used: true, keep: true })
     }
 
-    /// Speaks HTTP over a new connection.
+    /// Speaks HTTP over a new connection, for one request or, with `keep`, for more.
     ///
     /// # Errors
     /// The connection is of no use.
-    pub(crate) async fn lease(self: &Arc<Self>, stream: Stream, endpoint: Arc<Endpoint>) -> hyper::Result<Lease> {
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        stream: Stream,
+        endpoint: Arc<Endpoint>,
+        keep: bool,
+    ) -> hyper::Result<Lease> {
         let mut builder = Builder::new();
         let handshake = builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await?;
         // How it ends is told to its requests. It does so at the latest when nobody can send another.
         spawn_local(connection);
-        Ok(Lease { sender, endpoint, pool: self.clone(), used: false })
+        Ok(Lease { sender, endpoint, pool: self.clone(), used: false, keep })
     }
 
     fn give(self: &Arc<Self>, endpoint: Arc<Endpoint>, sender: SendRequest<Upload>) {
@@ -139,7 +146,10 @@ impl Lease {
 
     /// The answer was read to its end: the connection is kept, as soon as the request is sent to its end too.
     pub(crate) fn release(self) {
-        let Self { mut sender, endpoint, pool, .. } = self;
+        let Self { mut sender, endpoint, pool, keep, .. } = self;
+        if !keep {
+            return;
+        }
         spawn_local(async move {
             if sender.ready().await.is_ok() {
                 pool.give(endpoint, sender);

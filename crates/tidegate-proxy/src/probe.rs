@@ -20,7 +20,6 @@ use futures_util::{SinkExt, StreamExt};
 use crate::{
     endpoint::Endpoint,
     stream::Stream,
-    tls,
     upstream::{self, Dial, Failure},
 };
 
@@ -34,13 +33,13 @@ const PAYLOAD: Bytes = Bytes::from_static(b"tidegate");
 ///
 /// # Errors
 /// Why it is not.
-pub(crate) async fn probe(endpoint: &Endpoint, health: &Health, tls: Option<&tls::Outgoing>) -> Result<(), Failure> {
-    timeout(health.timeout, probe_in_time(endpoint, health, tls)).await.unwrap_or(Err(Failure::AnswerTimeout))
+pub(crate) async fn probe(dial: &Dial<'_>, health: &Health) -> Result<(), Failure> {
+    timeout(health.timeout, probe_in_time(dial, health)).await.unwrap_or(Err(Failure::AnswerTimeout))
 }
 
-async fn probe_in_time(endpoint: &Endpoint, health: &Health, tls: Option<&tls::Outgoing>) -> Result<(), Failure> {
-    let dial = Dial { endpoint, tls, connect_timeout: health.timeout, handshake_timeout: health.timeout };
-    let stream = upstream::connect(&dial).await?;
+async fn probe_in_time(dial: &Dial<'_>, health: &Health) -> Result<(), Failure> {
+    let endpoint = dial.endpoint;
+    let stream = upstream::connect(dial).await?;
     match &health.check {
         Check::Tcp => Ok(()),
         Check::Http { target, status } => http(stream, endpoint, target, *status).await,

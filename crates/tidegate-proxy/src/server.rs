@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Address, Change, Config, Listener as Listen};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
@@ -22,7 +22,7 @@ use crate::{
     accept::{Access, Listening},
     access::AccessLog,
     admin::{self, Admin},
-    clock,
+    auth, clock,
     command::{Command, Inbox},
     inherited::Inherited,
     shared::Shared,
@@ -89,6 +89,7 @@ impl Server {
         };
         let (listen, admin) = (config.listeners.clone(), config.admin.clone());
         let outgoing = Shared::prepare(&config)?;
+        let verifiers = auth::load(&config)?;
         let mut inherited = Inherited::new(inherited)?;
         let bound = listen.iter().map(|listen| bind(listen, &mut inherited)).collect::<io::Result<Vec<_>>>()?;
         let address = admin.address.map(|address| inherited.listen(&address, Access::Umask)).transpose()?;
@@ -97,6 +98,7 @@ impl Server {
 
         let shared = Arc::new(Shared::new(config, access));
         shared.set_targets(&shared.live.load().config, outgoing);
+        shared.verifiers.store(Arc::new(verifiers));
         let (handles, threads) = worker::start(count, &shared)?;
         shared.set_workers(handles);
         shared.metrics.begin(&shared.live.load().config);
@@ -166,6 +168,7 @@ impl Server {
     fn try_reload(&self, config: Config) -> io::Result<Arc<Change>> {
         let change = Change::between(&self.shared.live.load().config, &config);
         let outgoing = Shared::prepare(&config)?;
+        let verifiers = auth::load(&config)?;
         let mut none = Inherited::new(Vec::new())?;
         let added =
             change.listeners_added.iter().map(|listen| bind(listen, &mut none)).collect::<io::Result<Vec<_>>>()?;
@@ -182,12 +185,14 @@ impl Server {
             .collect::<io::Result<Vec<_>>>()?;
 
         // Nothing can fail from here on.
+        self.shared.verifiers.store(Arc::new(verifiers));
         self.shared.set_targets(&config, outgoing);
         let change = Arc::new(self.shared.live.swap(config));
         self.shared.metrics.begin(&self.shared.live.load().config);
         for listen in &self.shared.live.load().config.listeners {
             if let Some(listener) = self.listener()(&listen.address) {
                 listener.http2_max_streams.store(listen.http2_max_streams, Relaxed);
+                listener.trust.store(listen.trust.clone());
             }
         }
         for (listener, certificates) in certificates {
@@ -392,6 +397,7 @@ fn bind(listen: &Listen, inherited: &mut Inherited) -> io::Result<(Listening, Bo
         name: address.to_string(),
         tls,
         http2_max_streams: listen.http2_max_streams.into(),
+        trust: ArcSwap::new(listen.trust.clone()),
         removed: watch::Sender::new(false),
     };
     Ok((listening, Bound { listener: Arc::new(listener), address, socket }))

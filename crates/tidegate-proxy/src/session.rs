@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, task::spawn_local};
 
 use crate::{
     access::{ClosePart, LegPart, Legs, Line, SessionPart},
+    addresses::Held,
     capacity::Slot,
     clock,
     endpoint::Endpoint,
@@ -40,6 +41,28 @@ pub(crate) struct Facts {
     /// Without the values of its query.
     pub(crate) path: String,
     pub(crate) route: Arc<Route>,
+    /// What only some clients have.
+    pub(crate) rare: Option<Box<Rare>>,
+}
+
+/// What only some clients have.
+#[derive(Default)]
+pub(crate) struct Rare {
+    /// What a trusted proxy calls the request.
+    pub(crate) request_id: Option<String>,
+    /// The trace that it belongs to.
+    pub(crate) trace_id: Option<String>,
+    /// Its place among the sessions of its address.
+    held: Option<Box<Held>>,
+    /// When what it was let in by runs out.
+    expires: Option<Instant>,
+}
+
+impl Rare {
+    pub(crate) fn named(request_id: Option<String>, trace_id: Option<String>) -> Option<Box<Self>> {
+        let is_named = request_id.is_some() || trace_id.is_some();
+        is_named.then(|| Box::new(Self { request_id, trace_id, ..Self::default() }))
+    }
 }
 
 /// A request whose answer is about to be known.
@@ -201,6 +224,24 @@ impl Drop for Open {
 }
 
 impl Facts {
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.rare.as_ref()?.held.as_deref()
+    }
+
+    /// Ends its session then.
+    pub(crate) fn expire(&mut self, at: Option<Instant>) {
+        if at.is_some() {
+            self.rare.get_or_insert_default().expires = at;
+        }
+    }
+
+    /// Keeps this place until everything about this client is over.
+    pub(crate) fn hold(&mut self, held: Option<Box<Held>>) {
+        if held.is_some() {
+            self.rare.get_or_insert_default().held = held;
+        }
+    }
+
     fn splice(
         &self,
         client: Option<(Stream, Bytes)>,
@@ -256,6 +297,9 @@ impl Facts {
     fn enter(&self, endpoint: Option<Arc<Endpoint>>) -> crate::registry::Entry {
         let worker: &Rc<_> = &self.client.worker;
         let entry = worker.registry.enter(self.id, self.route.clone(), endpoint);
+        if let Some(at) = self.rare.as_ref().and_then(|rare| rare.expires) {
+            entry.order(Order { end: End::AuthExpired, at, retry_after: None });
+        }
         if let Some(window) = worker.shared.draining() {
             // Its handshake was under way when the drain began.
             entry.order(worker.drain_order(&self.route, clock::now(), window));
@@ -273,6 +317,10 @@ impl Facts {
     ) -> Line<'a> {
         let mut line = self.client.line(&self.route.name, &self.host, &self.path, status, cause);
         line.id = format!("{:08x}", self.id);
+        if let Some(rare) = &self.rare {
+            line.request_id = rare.request_id.as_deref();
+            line.trace_id = rare.trace_id.as_deref();
+        }
         Line { verdict, handshake_s, hint_s, ..line }
     }
 
@@ -301,6 +349,8 @@ impl Client {
             level: "info",
             event: "refused",
             id: format!("{:08x}", crate::random()),
+            request_id: None,
+            trace_id: None,
             route,
             listener: &self.listener.name,
             client_ip: self.ip(),

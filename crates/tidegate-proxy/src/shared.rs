@@ -10,13 +10,15 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Affinity, Config, Live, Upstream};
 use tidegate_governor::{Cap, Snapshot};
 use tokio::sync::watch;
 
 use crate::{
     access::AccessLog,
+    addresses::Addresses,
+    auth::Verifiers,
     capacity::Capacity,
     health,
     metrics::Metrics,
@@ -43,6 +45,14 @@ pub(crate) struct Shared {
     pub(crate) admin_connections: AtomicUsize,
     /// What the process itself is short of.
     pub(crate) strain: strain::Current,
+    /// Whether some upstream is told of its clients by the PROXY protocol, which also says where they came to.
+    pub(crate) announces_clients: AtomicBool,
+    /// What tokens are checked with.
+    pub(crate) verifiers: ArcSwap<Verifiers>,
+    /// What each client address has.
+    pub(crate) addresses: Arc<Addresses>,
+    /// Clients that wait until their address may have more.
+    pub(crate) parked: AtomicUsize,
     /// Nothing more is waited for.
     pub(crate) hurried: AtomicBool,
 }
@@ -54,6 +64,8 @@ pub(crate) struct Target {
     /// As last loaded; empty: it speaks no TLS.
     pub(crate) tls: Arc<ArcSwapOption<tls::Outgoing>>,
     pub(crate) pool: Arc<Pool>,
+    /// Its connections begin with a PROXY header.
+    pub(crate) proxy_protocol: bool,
 }
 
 /// What an upstream needs beside its configuration.
@@ -75,6 +87,10 @@ impl Shared {
             exchanges: AtomicUsize::new(0),
             admin_connections: AtomicUsize::new(0),
             strain: strain::Current::default(),
+            announces_clients: AtomicBool::new(false),
+            verifiers: ArcSwap::default(),
+            addresses: Arc::default(),
+            parked: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
         }
     }
@@ -149,6 +165,7 @@ impl Shared {
     pub(crate) fn set_targets(self: &Arc<Self>, config: &Config, mut prepared: BTreeMap<String, Means>) {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         targets.retain(|name, _| config.upstreams.contains_key(name));
+        self.announces_clients.store(config.upstreams.values().any(|upstream| upstream.proxy_protocol), Relaxed);
         for (name, upstream) in &config.upstreams {
             // Prepared of the same configuration: it has them all.
             let Some(Means { tls, finder }) = prepared.remove(name) else { continue };
@@ -163,7 +180,8 @@ impl Shared {
             let mut attendants = resolve::watch(upstream, &finder, &capacity, &Arc::downgrade(self));
             attendants.extend(health::watch(upstream, tls.clone(), &capacity, Arc::downgrade(self)));
             capacity.attend(attendants);
-            let target = Target { capacity, affinity: upstream.affinity.clone(), tls, pool: Arc::default() };
+            let (affinity, proxy_protocol) = (upstream.affinity.clone(), upstream.proxy_protocol);
+            let target = Target { capacity, affinity, tls, pool: Arc::default(), proxy_protocol };
             targets.insert(name.clone(), Arc::new(target));
         }
     }
@@ -177,6 +195,7 @@ impl Shared {
         {
             gauges.reset();
         }
+        metrics.client_addresses.set(self.addresses.len() as i64);
         let config = self.live.load();
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, target) in targets.iter() {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -60,6 +61,11 @@ impl Stream {
             Self::Tcp(tcp) => Some(tcp),
             _ => None,
         }
+    }
+
+    /// Our end of a TCP connection that nothing stands in yet.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.bare()?.local_addr().ok()
     }
 
     /// Makes the end of this transport a reset: the kernel forgets what the peer does not take.

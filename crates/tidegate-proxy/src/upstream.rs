@@ -140,6 +140,8 @@ pub(crate) struct Dial<'a> {
     pub(crate) tls: Option<&'a tls::Outgoing>,
     pub(crate) connect_timeout: Duration,
     pub(crate) handshake_timeout: Duration,
+    /// What the connection begins with: a PROXY header.
+    pub(crate) proxy_header: Option<&'a [u8]>,
 }
 
 /// Connects, asks, and checks the answer.
@@ -166,12 +168,14 @@ pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Stream, Failure> {
 async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
     let (host, port) = match &dial.endpoint.server {
         ServerAddress::Unix(path) => {
-            return UnixStream::connect(path).await.map(Stream::Unix).map_err(Failure::Connect);
+            let mut unix = UnixStream::connect(path).await.map_err(Failure::Connect)?;
+            unix.write_all(dial.proxy_header.unwrap_or_default()).await.map_err(Failure::Connect)?;
+            return Ok(Stream::Unix(unix));
         }
         ServerAddress::Tcp { host, port } => (host.as_str(), *port),
     };
     let known = dial.endpoint.at.or_else(|| Some((host.parse::<std::net::IpAddr>().ok()?, port).into()));
-    let tcp = match known {
+    let mut tcp = match known {
         Some(address) => TcpStream::connect(address).await.map_err(Failure::Connect)?,
         None => {
             let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?.collect();
@@ -179,6 +183,9 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
         }
     };
     tcp.set_nodelay(true).map_err(Failure::Connect)?;
+    if let Some(header) = dial.proxy_header {
+        tcp.write_all(header).await.map_err(Failure::Connect)?;
+    }
     let Some(tls) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
     let tls = tls.connect(host, tcp).await.map_err(Failure::Tls)?;
     Ok(Stream::Upstream(Box::new(tls)))
@@ -418,7 +425,10 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// Fields that a peer cannot have removed by naming them in `Connection`.
 fn is_protected(name: &HeaderName) -> bool {
     let text = name.as_str();
-    matches!(text, "authorization" | "cookie" | "host" | "origin" | "forwarded" | "set-cookie")
+    matches!(
+        text,
+        "authorization" | "cookie" | "host" | "origin" | "forwarded" | "set-cookie" | "traceparent" | "tracestate"
+    ) || matches!(text, "x-real-ip" | "x-request-id")
         || text.starts_with("x-forwarded-")
         || text.starts_with("sec-")
 }

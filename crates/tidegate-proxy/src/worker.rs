@@ -14,7 +14,7 @@ use std::{
 };
 
 use ::http::Version;
-use tidegate_config::{Change, Fate, OnRemove};
+use tidegate_config::{Change, Fate, OnRemove, Trust};
 use tidegate_session::{End, Order};
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -30,7 +30,7 @@ use crate::{
     clock,
     counters::RouteCounters,
     endpoint::Endpoint,
-    flow, http, http2,
+    flow, http, http2, proxy_protocol,
     registry::{Live, Registry},
     shared::Shared,
     strain::Newcomer,
@@ -88,6 +88,8 @@ pub(crate) struct Listener {
     pub(crate) tls: arc_swap::ArcSwapOption<tls::Incoming>,
     /// Most streams of one HTTP/2 connection, for new connections.
     pub(crate) http2_max_streams: AtomicU32,
+    /// Which proxies stand before it, as last configured.
+    pub(crate) trust: arc_swap::ArcSwap<Trust>,
     /// Turns true when it is no longer configured.
     pub(crate) removed: watch::Sender<bool>,
 }
@@ -286,8 +288,23 @@ impl Worker {
 
     async fn serve(self: Rc<Self>, connection: Connection) {
         let Connection { accepted, listener, load } = connection;
-        let peer = accepted.peer;
-        let Ok(stream) = Stream::from_accepted(accepted) else { return };
+        let mut peer = accepted.peer;
+        let Ok(mut stream) = Stream::from_accepted(accepted) else { return };
+        let mut local = None;
+        let trust = listener.trust.load_full();
+        if let Some(versions) = trust.proxy_protocol {
+            let said = Box::pin(proxy_protocol::accept(&mut stream, peer, versions, &trust)).await;
+            let result = said.map_or_else(proxy_protocol::Refusal::word, |_| "ok");
+            self.shared.metrics.proxy_headers.with_label_values(&[listener.name.as_str(), result]).inc();
+            match said {
+                Ok(Some((from, to))) => (peer, local) = (Some(from), Some(to)),
+                // The proxy speaks for itself, as in its health checks.
+                Ok(None) => {}
+                Err(_) => return tracing::debug!(?peer, result, listener = listener.name, "PROXY header refused"),
+            }
+        } else if self.shared.announces_clients.load(Relaxed) {
+            local = stream.local_address();
+        }
         let tls = listener.tls.load_full();
         let (stream, certificate) = match (stream, &tls) {
             (Stream::Tcp(tcp), Some(tls)) => {
@@ -298,10 +315,11 @@ impl Worker {
             }
             (stream, _) => (stream, None),
         };
-        let tls = tls.is_some();
+        let (tls, local) = (tls.is_some(), local.map(Rc::new));
         let (version, word) = if stream.is_http2() { (Version::HTTP_2, "2") } else { (Version::HTTP_11, "1.1") };
         self.shared.metrics.connections.with_label_values(&[listener.name.as_str(), word]).inc();
-        let client = http::Client { worker: self, listener, peer, tls, certificate, version, _load: Rc::new(load) };
+        let client =
+            http::Client { worker: self, listener, peer, tls, certificate, version, local, _load: Rc::new(load) };
         match version {
             Version::HTTP_2 => http2::serve(client, stream).await,
             _ => http::serve(client, stream).await,

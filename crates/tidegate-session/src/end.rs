@@ -71,6 +71,22 @@ pub enum Refused {
     NoUpstream,
     /// The upstream said so: 503 or 429.
     UpstreamOverloaded,
+    /// Its address asks too often.
+    RateLimited,
+    /// Its address has as many sessions as it may.
+    TooManySessions,
+}
+
+impl Refused {
+    /// Each, in the order of the reference.
+    pub const ALL: [Self; 6] = [
+        Self::Overloaded,
+        Self::UpstreamFull,
+        Self::NoUpstream,
+        Self::UpstreamOverloaded,
+        Self::RateLimited,
+        Self::TooManySessions,
+    ];
 }
 
 /// Why a session ended, and by whom.
@@ -119,6 +135,8 @@ pub enum End {
     EndpointRemoved,
     /// A health check finds the session's endpoint down, and its sessions are to go elsewhere then.
     EndpointDown,
+    /// What its client was let in by has run out.
+    AuthExpired,
     /// No upstream was ever reached.
     Refused(Refused),
     /// The client was gone before the answer to its request reached it.
@@ -162,10 +180,8 @@ impl End {
         all.extend(Side::BOTH.map(|side| Self::Stalled { side }));
         all.extend([Self::Idle, Self::MaxAge, Self::Drain]);
         all.extend([Self::RouteRemoved, Self::EndpointRemoved, Self::EndpointDown]);
-        all.extend(
-            [Refused::Overloaded, Refused::UpstreamFull, Refused::NoUpstream, Refused::UpstreamOverloaded]
-                .map(Self::Refused),
-        );
+        all.push(Self::AuthExpired);
+        all.extend(Refused::ALL.map(Self::Refused));
         all.extend([Self::ClientGone, Self::Internal]);
         all
     }
@@ -208,6 +224,8 @@ impl End {
             (Self::MaxAge | Self::Drain | Self::EndpointRemoved | Self::EndpointDown, Client) => {
                 Told::Close(Words::new(CloseCode::SERVICE_RESTART, self.cause()).hinted())
             }
+            (Self::AuthExpired, Client) => Told::Close(Words::new(CloseCode::POLICY_VIOLATION, self.cause())),
+            (Self::AuthExpired, Upstream) => Told::Close(Words::new(CloseCode::GOING_AWAY, "client-evicted")),
             (Self::Refused(_), Client) => Told::Close(Words::new(CloseCode::TRY_AGAIN_LATER, self.cause()).hinted()),
             (Self::Internal, _) => Told::Close(Words::new(CloseCode::INTERNAL_ERROR, self.cause())),
 
@@ -267,6 +285,9 @@ impl End {
             Self::Refused(Refused::UpstreamFull) => "upstream-full",
             Self::Refused(Refused::NoUpstream) => "no-upstream",
             Self::Refused(Refused::UpstreamOverloaded) => "upstream-overloaded",
+            Self::Refused(Refused::RateLimited) => "rate-limited",
+            Self::Refused(Refused::TooManySessions) => "too-many-sessions",
+            Self::AuthExpired => "auth-expired",
             Self::ClientGone => "client-gone",
             Self::Internal => "internal-error",
         }

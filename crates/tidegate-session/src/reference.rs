@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    Detail, End, Loss, Policy, Side, Silence, Told, Verdict, Words,
+    Detail, End, Loss, Policy, Refused, Side, Silence, Told, Verdict, Words,
     contract::{Outcome, ROWS, RULES},
 };
 
@@ -128,6 +128,9 @@ fn event(end: End) -> String {
         End::RouteRemoved => "a reload removes the route".into(),
         End::EndpointRemoved => "a reload removes the endpoint".into(),
         End::EndpointDown => "a health check finds the endpoint down".into(),
+        End::AuthExpired => "the token that let it in expires".into(),
+        End::Refused(Refused::RateLimited) => "its address asks too often".into(),
+        End::Refused(Refused::TooManySessions) => "its address has as many sessions as it may".into(),
         End::Refused(_) => "no upstream within `queue_timeout`".into(),
         End::ClientGone => "the client is gone before its 101".into(),
         End::Internal => "a bug in tidegate".into(),
@@ -138,6 +141,8 @@ fn event(end: End) -> String {
 fn counted(end: End) -> String {
     let cause = end.cause();
     let besides = match end {
+        End::Refused(Refused::RateLimited) => "`tidegate_limit_hits_total{limit=\"handshake_rate\"}`",
+        End::Refused(Refused::TooManySessions) => "`tidegate_limit_hits_total{limit=\"sessions_per_ip\"}`",
         End::Refused(_) => "`tidegate_governor_shed_total`",
         End::Lost { how: Loss::PingTimeout, .. } => "`tidegate_keepalive_timeouts_total`",
         End::Stalled { .. } => "`tidegate_write_stalls_total`",

@@ -25,6 +25,7 @@ const LAYERS: &[Layer] = &[
             "tidegate-wire",
             "simdutf8",
             "strsim",
+            "ipnet",
             // arc-swap
             "arc-swap",
             "rustversion",

@@ -136,6 +136,14 @@ impl Handshake {
         self.upgrade(self.connect().await).await
     }
 
+    /// As [`Self::open`] over a connection that is there.
+    ///
+    /// # Panics
+    /// As [`Self::open`].
+    pub async fn open_over<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Peer<S> {
+        self.upgrade(stream).await.expect("a 101").0
+    }
+
     /// As [`Self::open`] over TLS.
     ///
     /// # Panics

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, ops::Range, sync::Arc};
 
 use toml::{Spanned, de::DeTable};
 
-use super::settings;
+use super::{auth, settings};
 use crate::{
     config::{Host, Route},
     convert::shorten,
@@ -59,6 +59,7 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
     let is_identified = reader.problems.len() == problems_before;
     let origins = origins(&mut reader);
     let upstream = reader.text("upstream", |name| known(name, upstreams)).map(Spanned::into_inner).unwrap_or_default();
+    let (jwt, forward_auth) = (auth::jwt(&mut reader), auth::forward_auth(&mut reader));
     let settings = settings::read(&mut reader);
 
     let is_named = own.contains_key("name");
@@ -81,6 +82,10 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
         retry_after: settings.retry_after,
         on_remove: settings.on_remove,
         websocket_only: settings.websocket_only,
+        forward_as: settings.forward_as,
+        per_ip: settings.per_ip,
+        jwt,
+        forward_auth,
         spread: settings.spread,
     };
     Placed { route, is_identified, name: name_span, is_named, header: table.span() }

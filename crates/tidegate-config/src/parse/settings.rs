@@ -8,7 +8,7 @@ use tidegate_wire::Limits as Frames;
 use super::rewrite;
 use crate::{
     choices,
-    config::{OnOverload, OnRemove},
+    config::{ForwardAs, OnOverload, OnRemove, PerIp},
     reader::Reader,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Settings {
     pub(super) retry_after: Duration,
     pub(super) on_remove: OnRemove,
     pub(super) websocket_only: bool,
+    pub(super) forward_as: ForwardAs,
+    pub(super) per_ip: PerIp,
     pub(super) spread: Duration,
 }
 
@@ -40,6 +42,13 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Settings {
         retry_after: reader.duration("retry_after"),
         on_remove: reader.choice("on_remove", choices::ON_REMOVE),
         websocket_only: reader.flag("websocket_only"),
+        forward_as: reader.choice("forward_as", choices::FORWARD_AS),
+        per_ip: PerIp {
+            max_sessions: reader.optional_count("max_sessions_per_ip"),
+            rate: reader.rate("handshake_rate_per_ip"),
+            burst: reader.count("handshake_burst_per_ip"),
+            told: reader.optional_choice("on_ip_limit", choices::ON_IP_LIMIT),
+        },
         spread: reader.duration("spread"),
     }
 }

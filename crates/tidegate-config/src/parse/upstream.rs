@@ -96,6 +96,7 @@ fn upstream(
             mode,
         },
         tls,
+        proxy_protocol: reader.choice("proxy_protocol", choices::PROXY_PROTOCOL_OUT),
     }
 }
 

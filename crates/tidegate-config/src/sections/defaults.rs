@@ -155,6 +155,37 @@ pub(crate) static DEFAULTS: Section = Section {
                      before its first packet only after 20 s, and behind `kubectl` a person waits.",
         },
         Key {
+            name: "max_sessions_per_ip",
+            kind: Count { least: 1, most: u32::MAX as u64 },
+            presence: Unset("unlimited"),
+            doc: "Most sessions of one client address on one route, those that are being opened included; an IPv6 \
+                  address stands for its /64. Above it clients wait `queue_timeout`, then are refused.",
+            reason: "A whole company or mobile network may share one address.",
+        },
+        Key {
+            name: "handshake_rate_per_ip",
+            kind: Rate { most: MOST_A_SECOND },
+            presence: Default(r#""off""#),
+            doc: "Requests a second of one client address on one route, upgrades and plain HTTP together; an IPv6 address \
+                  stands for its /64. An upgrade above it waits for its turn, at most `queue_timeout`, then is refused.",
+            reason: "A whole company or mobile network may share one address.",
+        },
+        Key {
+            name: "handshake_burst_per_ip",
+            kind: Count { least: 1, most: MOST_A_SECOND },
+            presence: Default("20"),
+            doc: "Requests of one client address that may come at once before `handshake_rate_per_ip` counts.",
+            reason: "A page and its reconnecting tabs.",
+        },
+        Key {
+            name: "on_ip_limit",
+            kind: Choice(|| spellings(choices::ON_IP_LIMIT)),
+            presence: Unset("as `on_overload` has it; 429 to plain requests"),
+            doc: "How a client is told that its address has or does too much: a wait, then 101 and Close 1013; or at \
+                  once 429 or 503 with Retry-After. Plain requests get a status in any case.",
+            reason: "It is one kind of overload; some libraries never come back after a 429.",
+        },
+        Key {
             name: "retry_after",
             // The hint is whole seconds of at most five digits.
             kind: Duration { least: Time::from_secs(1), most: Time::from_secs(24 * 3600), off: false },
@@ -220,6 +251,15 @@ pub(crate) static DEFAULTS: Section = Section {
             doc: "Whether plain HTTP requests get 426 instead of being passed on to the upstream. They are no sessions: no \
                   limit or queue applies to them.",
             reason: "Many libraries fall back to HTTP on the same path.",
+        },
+        Key {
+            name: "forward_as",
+            kind: Choice(|| spellings(choices::FORWARD_AS)),
+            presence: Default(r#""x-forwarded""#),
+            doc: "How the upstream is told who the client is: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port` and \
+                  `X-Real-IP`, or `Forwarded` (RFC 7239), or both. The chain of addresses begins with the client. What \
+                  is not written is removed.",
+            reason: "What most servers read.",
         },
         Key {
             name: "spread",

@@ -52,6 +52,32 @@ pub(crate) static LISTEN: Section = Section {
                   hold 64 KiB that its upstream has not taken. A reload changes it for new connections.",
             reason: "The least that RFC 9113 recommends; a connection lost takes no more sessions with it.",
         },
+        Key {
+            name: "trusted_proxies",
+            kind: List("addresses and networks"),
+            presence: Unset("nobody is trusted: the client is whoever connects"),
+            doc: "The proxies in front, which may say who the client is: `\"10.0.0.0/8\"`, `\"192.0.2.7\"`, \
+                  `\"2001:db8::/32\"`, or `\"unix:\"` for whoever connects over a unix socket. What they say in \
+                  `forwarded_header`, `X-Forwarded-Proto`, `-Host`, `-Port` and `X-Request-Id` is believed: the client is \
+                  the right-most address that is not itself trusted. What anybody else says there is replaced.",
+            reason: "Whoever is believed can claim any address.",
+        },
+        Key {
+            name: "proxy_protocol",
+            kind: Choice(|| spellings(choices::PROXY_PROTOCOL)),
+            presence: Default(r#""off""#),
+            doc: "Every connection must begin with a PROXY protocol header of this version, before TLS, within 10 s and \
+                  2 KiB; `\"v1v2\"`: of either. Needs `trusted_proxies`: a connection from anybody else is refused.",
+            reason: "A header that may be left out could be left out by those who had better not.",
+        },
+        Key {
+            name: "forwarded_header",
+            kind: Choice(|| spellings(choices::FORWARDED_HEADER)),
+            presence: Default(r#""x-forwarded-for""#),
+            doc: "Where a trusted proxy says the client's address. Only this one is read: a proxy that writes one often \
+                  passes the other as a client wrote it.",
+            reason: "What nginx, HAProxy and cloud load balancers write.",
+        },
     ],
 };
 
@@ -95,9 +121,24 @@ pub(crate) static ROUTE: Section = Section {
             name: "origins",
             kind: List("origins"),
             presence: Unset("any, also none"),
-            doc: "Allowed values of `Origin`: `https://app.example.com`; `null` must be listed to be allowed. A request \
-                  without a listed one gets 403, but for a plain HTTP request without any.",
+            doc: "Allowed values of `Origin`: `https://app.example.com`, or `https://*.example.com` for every name below \
+                  it; `null` must be listed to be allowed. A request without a listed one gets 403, but for a plain HTTP \
+                  request without any.",
             reason: "Clients that are no browsers send none.",
+        },
+        Key {
+            name: "jwt",
+            kind: Table,
+            presence: Unset("no token is asked for"),
+            doc: "Requests must bring a JSON Web Token.",
+            reason: "Most servers ask for themselves.",
+        },
+        Key {
+            name: "forward_auth",
+            kind: Table,
+            presence: Unset("nobody is asked"),
+            doc: "Another server is asked whether a request may pass.",
+            reason: "Most servers decide for themselves.",
         },
         Key {
             name: "upstream",
@@ -218,6 +259,14 @@ pub(crate) static UPSTREAM: Section = Section {
             presence: Unset("plain TCP"),
             doc: "Speak TLS to the servers; `{}` verifies with the system's roots.",
             reason: "Most servers stand in the same network.",
+        },
+        Key {
+            name: "proxy_protocol",
+            kind: Choice(|| spellings(choices::PROXY_PROTOCOL_OUT)),
+            presence: Default(r#""off""#),
+            doc: "`\"v2\"`: each connection to a server begins, before TLS, with a PROXY protocol header that says the \
+                  client's address. Connections for plain HTTP are then not kept for the next request.",
+            reason: "A server that does not expect it takes it for a broken request.",
         },
     ],
 };

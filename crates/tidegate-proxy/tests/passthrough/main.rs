@@ -190,6 +190,8 @@ fn the_backend_gets_a_clean_request() {
         let mut lines: Vec<&str> = head.trim_end().lines().collect();
         assert_eq!(lines.remove(0), "post /a%20b?x=1 http/1.1");
         lines.sort_unstable();
+        let id = lines.pop().and_then(|line| line.strip_prefix("x-request-id: ")).expect("sorted to the end");
+        assert!(id.len() == 8 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
         assert_eq!(
             lines,
             [
@@ -199,7 +201,9 @@ fn the_backend_gets_a_clean_request() {
                 "http2-settings: aaaa",
                 "x-forwarded-for: 127.0.0.1",
                 "x-forwarded-host: example.com:80",
+                "x-forwarded-port: 80",
                 "x-forwarded-proto: http",
+                "x-real-ip: 127.0.0.1",
             ]
         );
         let answer = answer.to_lowercase();

@@ -35,6 +35,15 @@ fn r10_the_client_is_told_first_and_the_upstream_when_it_has_answered() {
 }
 
 #[test]
+fn s38_whoever_is_thrown_out_is_heard_no_longer() {
+    let case = Case::new().ordered(End::AuthExpired, s(0));
+    let case = case.has_told(Client, "1008 auth-expired").has_told(Upstream, "1001 client-evicted");
+    let case = case.relays_from(Client, false).relays_from(Upstream, false);
+    let case = case.closes(Client, "1008").closes(Upstream, "1001");
+    case.ends("1008 auth-expired", "1001 client-evicted", "enforced auth-expired", "clean clean");
+}
+
+#[test]
 fn c9_a_client_that_never_answers_keeps_its_upstream_for_5_s() {
     let case = draining().after(s(4)).has_told(Upstream, "-").after(s(1)).has_told(Upstream, "1001 restarting");
     case.closes(Upstream, "1001").ends(RESTARTING, "1001 restarting", "enforced restarting", "no-reply clean");

@@ -1,0 +1,103 @@
+//! Who a request's sender is: by a token of its own, by the word of an auth server, or by both.
+//!
+//! What cannot be decided is refused.
+
+mod forward;
+#[cfg(feature = "jwt")]
+mod jwt;
+#[cfg(not(feature = "jwt"))]
+#[path = "no_jwt.rs"]
+mod jwt;
+
+use std::{collections::HashMap, io, sync::Arc};
+
+use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
+use tidegate_config::Config;
+
+pub(crate) use jwt::Verifier;
+
+use crate::{
+    gate::Denied,
+    http::{Reply, own_reply},
+    session::Facts,
+};
+
+/// What tokens are checked with, by route.
+pub(crate) type Verifiers = HashMap<String, Arc<Verifier>>;
+
+const AUTH: &str = "auth";
+const UNAVAILABLE: &str = "auth_unavailable";
+
+/// Reads the keys that a configuration names.
+///
+/// # Errors
+/// A file that cannot be read, or holds no key of its algorithm; the error names it.
+pub(crate) fn load(config: &Config) -> io::Result<Verifiers> {
+    let with_token = config.routes.iter().filter_map(|route| Some((&route.name, route.jwt.as_ref()?)));
+    with_token.map(|(name, jwt)| Ok((name.clone(), Arc::new(Verifier::load(jwt)?)))).collect()
+}
+
+/// Lets a request pass, its header fields as its upstream is to see them.
+///
+/// # Errors
+/// It must not.
+pub(crate) async fn check(facts: &mut Facts, parts: &mut Parts) -> Result<(), Denied> {
+    let route = facts.route.clone();
+    let shared = facts.client.worker.shared.clone();
+    let count = |by: &str, denied: Option<&Denied>| {
+        let result = match denied.map(Denied::reason) {
+            None => "allowed",
+            Some(UNAVAILABLE) => "failed",
+            Some(_) => "denied",
+        };
+        shared.metrics.auth.with_label_values(&[route.name.as_str(), by, result]).inc();
+    };
+    if let Some(jwt) = &route.jwt {
+        // A route's keys are there before its configuration is; if ever they were not, nobody comes in.
+        let verifier = shared.verifiers.load().get(&route.name).cloned();
+        let checked = match verifier {
+            Some(verifier) => verifier.check(jwt, parts).map_err(|fault| unauthorized(fault.as_deref())),
+            None => Err(unavailable()),
+        };
+        count("jwt", checked.as_ref().err());
+        let expires = checked?;
+        if jwt.close_at_expiry {
+            facts.expire(expires);
+        }
+    }
+    if let Some(forward) = &route.forward_auth {
+        let asked = forward::ask(forward, parts).await;
+        count("forward", asked.as_ref().err());
+        asked?;
+    }
+    Ok(())
+}
+
+/// RFC 6750 section 3. `None`: there was no token at all.
+fn unauthorized(fault: Option<&str>) -> Denied {
+    let mut reply = own_reply(StatusCode::UNAUTHORIZED, "a good token is needed");
+    let challenge = match fault {
+        None => "Bearer".to_owned(),
+        Some(fault) => format!("Bearer error=\"invalid_token\", error_description=\"{fault}\""),
+    };
+    // Faults are constants of ours.
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    Denied::Answer { reply, reason: AUTH }
+}
+
+fn unavailable() -> Denied {
+    let mut reply = own_reply(StatusCode::SERVICE_UNAVAILABLE, "who you are cannot be found out now; come back later");
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    Denied::Answer { reply, reason: UNAVAILABLE }
+}
+
+fn denied(reply: Reply) -> Denied {
+    Denied::Answer { reply, reason: AUTH }
+}
+
+/// A name from the configuration, which has checked it.
+fn field(name: &str) -> Option<HeaderName> {
+    HeaderName::try_from(name).ok()
+}
