@@ -175,8 +175,7 @@ async fn a_request_behind_a_refused_upgrade_reaches_nobody() {
     let mut arrival = upstream.arrival().await;
     arrival.answer("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
     let mut answers = Vec::new();
-    // What was not read may end it as a reset.
-    let _ = within("the connection's end", client.read_to_end(&mut answers)).await;
+    within("the connection's end", client.read_to_end(&mut answers)).await.expect("no reset");
     let answers = String::from_utf8(answers).expect("text").to_lowercase();
     assert!(answers.starts_with("http/1.1 403 ") && answers.contains("\r\nconnection: close\r\n"), "{answers}");
     assert_eq!(answers.matches("http/1.1 ").count(), 1, "{answers}");

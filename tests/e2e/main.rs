@@ -13,6 +13,7 @@ mod documented_clients;
 mod drain;
 mod ecosystems;
 mod fairness;
+mod farewells;
 mod floods;
 mod handover;
 mod handshake;

@@ -16,7 +16,7 @@ use crate::{
     clock, forwarded,
     gate::{self, Denied, Visitor},
     head, overload,
-    patient::Patient,
+    patient::{self, Patient},
     plain, proxy_protocol,
     request::{self, Rejection, Upgrade},
     session::{Facts, Opening, Rare, Upgraded},
@@ -86,6 +86,16 @@ struct Answered {
 
 /// Serves one connection until it is over or has become a WebSocket.
 pub(crate) async fn serve(client: Client, stream: Stream) {
+    let (transport, back) = Patient::new(stream).lend();
+    speak(&client, transport).await;
+    // A session takes it for good.
+    if let Ok(stream) = back.await {
+        patient::end(stream).await;
+    }
+}
+
+/// Lets hyper speak HTTP/1 on a transport.
+async fn speak(client: &Client, transport: Patient) {
     let fresh = Cell::new(true);
     let service = service_fn(|mut request| {
         fresh.set(false);
@@ -99,7 +109,7 @@ pub(crate) async fn serve(client: Client, stream: Stream) {
         .header_read_timeout(CLIENT_HANDSHAKE_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service)
+        .serve_connection(TokioIo::new(transport), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let served = tokio::select! {

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tidegate_session::{Parting, Side};
@@ -173,12 +173,15 @@ impl Leg {
     }
 
     pub(crate) fn let_go(&mut self, how: Parting) {
-        if let Some(mut stream) = self.stream.take()
-            && how == Parting::Reset
-        {
-            stream.reset_on_drop();
-        }
         self.own = Vec::new();
+        let Some(mut stream) = self.stream.take() else { return };
+        if how == Parting::Reset {
+            stream.reset_on_drop();
+        } else if stream.is_layered() && self.half_closing != HalfClose::Done {
+            // Its peer has ended TLS without a Close, and is told the end back by a `close_notify`, too. What the
+            // socket does not take at once is for nobody.
+            let _ = Pin::new(&mut stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
     }
 
     fn fail<T>(&mut self, error: io::Error) -> Poll<io::Result<T>> {

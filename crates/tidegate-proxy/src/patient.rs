@@ -1,6 +1,9 @@
 //! A transport that hyper reads and writes, with a bound on how long a peer may take nothing.
 //!
 //! A session's own writes are bounded by its contract; before it begins, and for plain HTTP, this is the bound.
+//!
+//! hyper drops a transport wherever it is done with it, an upgrade that nobody took among them. A lent one comes back,
+//! so that its end is in order whatever hyper did.
 
 use std::{
     io,
@@ -10,8 +13,9 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, sink},
+    sync::oneshot,
+    time::{Sleep, sleep, timeout},
 };
 
 use crate::stream::Stream;
@@ -19,16 +23,27 @@ use crate::stream::Stream;
 /// How long a peer may take nothing of what waits for it. As `write_timeout` has it by default.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a client may go on sending once it has been answered for good. As a session has it.
+const LINGER: Duration = Duration::from_secs(2);
+
 pub(crate) struct Patient {
-    stream: Stream,
+    lent: Lent,
     patience: Duration,
     /// Running while bytes wait.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
+/// A transport that goes back to its lender, if it has one.
+struct Lent {
+    /// `None`: somebody has taken it for good.
+    stream: Option<Stream>,
+    lender: Option<oneshot::Sender<Stream>>,
+}
+
 impl Patient {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, patience: WRITE_TIMEOUT, stalled: None }
+        let lent = Lent { stream: Some(stream), lender: None };
+        Self { lent, patience: WRITE_TIMEOUT, stalled: None }
     }
 
     /// With a bound that is not lower than this.
@@ -36,8 +51,16 @@ impl Patient {
         Self { patience: self.patience.max(patience), ..self }
     }
 
-    pub(crate) fn into_inner(self) -> Stream {
-        self.stream
+    /// For somebody who may drop it: then the transport comes back. An error there: it was taken for good.
+    pub(crate) fn lend(mut self) -> (Self, oneshot::Receiver<Stream>) {
+        let (lender, back) = oneshot::channel();
+        self.lent.lender = Some(lender);
+        (self, back)
+    }
+
+    /// Takes the transport for good. `None`: somebody has.
+    pub(crate) fn into_inner(mut self) -> Option<Stream> {
+        self.lent.stream.take()
     }
 
     /// Passes on what a write came to; one that has waited too long fails.
@@ -51,28 +74,55 @@ impl Patient {
     }
 }
 
+impl Lent {
+    fn get(&mut self) -> io::Result<Pin<&mut Stream>> {
+        self.stream.as_mut().map(Pin::new).ok_or(io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(lender)) = (self.stream.take(), self.lender.take()) {
+            // A lender that is gone does not want it.
+            let _ = lender.send(stream);
+        }
+    }
+}
+
+/// Ends a transport for which there is nothing more: half-closes it, reads and throws away what its peer still sends,
+/// for a bounded time, and only then closes it. A `close()` over unread input would reset the connection, and a reset
+/// destroys what the peer has not read yet.
+pub(crate) async fn end(mut stream: Stream) {
+    let over = async {
+        stream.shutdown().await?;
+        copy(&mut stream, &mut sink()).await
+    };
+    // An error says that the transport is over already.
+    let _ = timeout(LINGER, over).await;
+}
+
 impl AsyncRead for Patient {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        self.get_mut().lent.get()?.poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Patient {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, data);
+        let written = this.lent.get()?.poll_write(cx, data);
         this.bounded(cx, written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        let flushed = this.lent.get()?.poll_flush(cx);
         this.bounded(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
+        let shut = this.lent.get()?.poll_shutdown(cx);
         this.bounded(cx, shut)
     }
 }

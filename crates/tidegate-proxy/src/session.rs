@@ -139,7 +139,7 @@ async fn transport(upgraded: Upgraded) -> Option<(Stream, Bytes)> {
     match upgraded {
         Upgraded::Http1(upgraded) => {
             let parts = upgraded.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
-            Some((parts.io.into_inner().into_inner(), parts.read_buf))
+            Some((parts.io.into_inner().into_inner()?, parts.read_buf))
         }
         // What came early waits in the stream.
         Upgraded::Http2(stream) => Some((stream.await.ok()?, Bytes::new())),

@@ -3,8 +3,10 @@
 use harness::certificate::{Authority, Certificate};
 use harness::openssl::Openssl;
 use harness::script::closed_with;
-use harness::{Backend, Handshake, Runtime, Setup};
+use harness::{Backend, Echo, Handshake, Runtime, Setup, within};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::handshakes;
 
@@ -79,12 +81,27 @@ async fn a_certificate_goes_upstream_and_nobody_enters_without() {
 }
 
 #[tokio::test]
+async fn the_alert_reaches_a_client_that_went_on_sending() {
+    let (authority, server, echo) = (Authority::new(), Certificate::new(), Echo::start().await);
+    let gate = Setup::proxy_to(echo.address()).listener(listener(&server, &authority, "")).start().await;
+    // To a client of TLS 1.3 the handshake is done before the server has seen what it lacks.
+    let mut client = server.connect(TcpStream::connect(gate.address()).await.expect("a connection")).await;
+    let answer = async {
+        client.write_all(&vec![b'x'; 4 << 20]).await?;
+        client.read_u8().await
+    };
+    let error = within("an alert", answer).await.expect_err("no certificate was shown");
+    assert!(error.to_string().contains("CertificateRequired"), "{error}");
+    handshakes(&gate, "no_client_certificate", 1.0).await;
+}
+
+#[tokio::test]
 async fn a_revoked_certificate_is_refused() {
     let Some(openssl) = Openssl::new() else { return };
     let (authority, server) = (Authority::new(), Certificate::new());
     let (good, revoked) = (authority.issue(&["good"]), authority.issue(&["revoked"]));
     let list = format!(", client_crl = \"{}\"", authority.revoke(&[&revoked]).display());
-    let echo = harness::Echo::start().await;
+    let echo = Echo::start().await;
     let gate = Setup::proxy_to(echo.address()).listener(listener(&server, &authority, &list)).start().await;
     for (client, enters) in [(&good, true), (&revoked, false)] {
         let identity = identity(client);

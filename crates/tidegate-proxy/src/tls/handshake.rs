@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::Incoming;
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, patient, stream::Stream};
 
 /// A fatal alert, `unrecognized_name` (RFC 8446 section 6, RFC 6066 section 3), which rustls has no call for.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
@@ -73,8 +73,8 @@ impl Handshakes {
         };
         let done = match timeout(settings.handshake_timeout, shake(tcp, tls, turn)).await {
             Ok(done) => done,
-            Err(_) if waits.get() => Err(Failed::Busy),
-            Err(_) => Err(Failed::Timeout),
+            Err(_) if waits.get() => Err((Failed::Busy, None)),
+            Err(_) => Err((Failed::Timeout, None)),
         };
         let (result, reason, version) = match &done {
             Ok(stream) => {
@@ -83,7 +83,7 @@ impl Handshakes {
                 let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or_default();
                 ("ok", if resumed { "resumed" } else { "full" }, version)
             }
-            Err(failed) => (failed.result(), failed.reason(), ""),
+            Err((failed, _)) => (failed.result(), failed.reason(), ""),
         };
         metrics.tls_handshakes.with_label_values(&[listener, result, reason, version]).inc();
         match done {
@@ -91,9 +91,13 @@ impl Handshakes {
                 let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
                 Some(Secured { certificate: shown.and_then(header), stream })
             }
-            Err(failed) => {
+            Err((failed, alerted)) => {
                 let detail = if let Failed::Tls(error) = &failed { error.to_string() } else { String::new() };
                 tracing::debug!(listener, reason = failed.reason(), detail, "TLS handshake failed");
+                if let Some(tcp) = alerted {
+                    // A client of TLS 1.3 has sent its request by then: a reset would destroy the alert.
+                    patient::end(Stream::Tcp(tcp)).await;
+                }
                 None
             }
         }
@@ -112,19 +116,27 @@ impl Handshakes {
 }
 
 /// The turn is only asked for once the client has said hello: whoever connects and is silent holds none.
+///
+/// # Errors
+/// Why it came to nothing, and the connection if the client has been told so by an alert.
 async fn shake(
     tcp: TcpStream,
     tls: &Incoming,
     turn: impl Future<Output = Option<SemaphorePermit<'_>>>,
-) -> Result<TlsStream<TcpStream>, Failed> {
-    let mut start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await.map_err(Failed::Tls)?;
+) -> Result<TlsStream<TcpStream>, (Failed, Option<TcpStream>)> {
+    let mut hello = LazyConfigAcceptor::new(Acceptor::default(), tcp);
+    let mut start = match (&mut hello).await {
+        Ok(start) => start,
+        Err(error) => return Err((Failed::Tls(error), hello.take_io())),
+    };
     if !tls.serves(&start.client_hello()) {
         // The handshake has failed already: so may this.
         let _ = start.io.write_all(UNRECOGNIZED_NAME).await;
-        return Err(Failed::UnknownName);
+        return Err((Failed::UnknownName, Some(start.io)));
     }
     let _turn = turn.await;
-    start.into_stream(tls.config.clone()).await.map_err(Failed::Tls)
+    let shaken = start.into_stream(tls.config.clone()).into_fallible().await;
+    shaken.map_err(|(error, tcp)| (Failed::Tls(error), Some(tcp)))
 }
 
 impl Failed {
