@@ -1,11 +1,14 @@
 //! SIGUSR2 and the commands of the admin socket: another process takes the listeners over, and nobody is refused.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use harness::certificate::Certificate;
 use harness::raw::Close;
-use harness::{Echo, Frame, Handshake, Setup, eventually};
+use harness::{Echo, Frame, Handshake, Peer, Setup, Tidegate, eventually};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 
 use crate::session::assert_ours;
@@ -20,35 +23,59 @@ fn echoing(echo: &Echo) -> String {
     )
 }
 
-/// Connects 200 times a second. Every one must get its session. Says how many it has begun.
-async fn constant_stream(gate: std::net::SocketAddr, begun: Arc<AtomicUsize>) {
-    const GAP: Duration = Duration::from_millis(5);
+/// Connects `CONNECTS` times over four seconds, over TLS where a certificate is trusted. Every one must get its session.
+/// Says how many it has begun.
+async fn constant_stream<const CONNECTS: usize>(
+    gate: SocketAddr,
+    trusted: Option<Arc<Certificate>>,
+    begun: Arc<AtomicUsize>,
+) {
     let mut clients = JoinSet::new();
-    let mut clock = tokio::time::interval(GAP);
+    let mut clock = tokio::time::interval(Duration::from_secs(4) / CONNECTS as u32);
     for _ in 0..CONNECTS {
         clock.tick().await;
         begun.fetch_add(1, Ordering::Relaxed);
+        let trusted = trusted.clone();
         clients.spawn(async move {
-            let (mut client, _) = Handshake::to(gate).attempt().await.expect("no connect is refused");
-            client.send(Frame::close(1000, "done")).await;
-            let close = client.close().await;
-            // One that the old process took may be told to go before it is heard.
-            assert!(matches!(close.code, Some(1000 | 1012)), "{close:?}");
+            match trusted {
+                None => come_and_go(Handshake::to(gate).open().await).await,
+                Some(trusted) => come_and_go(Handshake::to(gate).open_tls(&trusted).await).await,
+            }
         });
     }
     assert_eq!(clients.join_all().await.len(), CONNECTS);
 }
 
-const CONNECTS: usize = 800;
+async fn come_and_go(mut client: Peer<impl AsyncRead + AsyncWrite + Unpin>) {
+    client.send(Frame::close(1000, "done")).await;
+    let close = client.close().await;
+    // One that the old process took may be told to go before it is heard.
+    assert!(matches!(close.code, Some(1000 | 1012)), "{close:?}");
+}
 
 #[tokio::test]
 async fn an_upgrade_refuses_nobody() {
     let echo = Echo::start().await;
-    let mut gate = Setup::new(echoing(&echo)).start().await;
-    let mut before = Handshake::to(gate.address()).open().await;
+    let gate = Setup::new(echoing(&echo)).start().await;
+    let before = Handshake::to(gate.address()).open().await;
+    upgrade_in_full_flow::<800>(gate, None, before).await;
+}
 
+#[tokio::test]
+async fn an_upgrade_refuses_nobody_over_tls() {
+    let (echo, certificate) = (Echo::start().await, Arc::new(Certificate::new()));
+    let gate = Setup::new(echoing(&echo)).tls(&certificate).start().await;
+    let before = Handshake::to(gate.address()).open_tls(&certificate).await;
+    upgrade_in_full_flow::<400>(gate, Some(Arc::clone(&certificate)), before).await;
+}
+
+async fn upgrade_in_full_flow<const CONNECTS: usize>(
+    mut gate: Tidegate,
+    trusted: Option<Arc<Certificate>>,
+    mut before: Peer<impl AsyncRead + AsyncWrite + Unpin>,
+) {
     let begun = Arc::new(AtomicUsize::new(0));
-    let stream = tokio::spawn(constant_stream(gate.address(), Arc::clone(&begun)));
+    let stream = tokio::spawn(constant_stream::<CONNECTS>(gate.address(), trusted, Arc::clone(&begun)));
     let in_full_flow = async |share: usize| {
         let enough = || (begun.load(Ordering::Relaxed) > CONNECTS * share / 4).then_some(());
         eventually("a stream of connects", async || enough()).await;
