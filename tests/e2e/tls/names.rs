@@ -30,6 +30,7 @@ async fn each_name_has_its_certificate() {
     let cases = [
         (Some("a.example"), "a.example"),
         (Some("A.Example"), "a.example"),
+        (Some("a.example."), "a.example"),
         (Some("x.b.example"), "a.example"),
         (Some("d.example"), "c.example"),
         // Its certificate has the name, but the configuration does not.

@@ -32,9 +32,9 @@ impl Names {
     }
 
     /// The certificate for this name itself, else for `*.` and the name without its first label: a wildcard stands
-    /// for one label (RFC 6125 section 6.4.3).
+    /// for one label (RFC 9525 section 6.3). A dot at the end, which clients should leave out, is none of the name's.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let lower = name.to_ascii_lowercase();
+        let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         self.known.get(&lower).or_else(|| {
             let (_, parent) = lower.split_once('.')?;
             self.known.get(&format!("*.{parent}"))
