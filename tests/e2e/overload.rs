@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use harness::certificate::Certificate;
 use harness::metrics::name;
 use harness::raw::{Close, pair};
 use harness::{Echo, Frame, Handshake, Peer, Setup, Tidegate, Upstream, clock, eventually};
@@ -178,6 +179,29 @@ async fn a_tidegate_out_of_descriptors_keeps_its_sessions_and_recovers() {
     let (mut newcomer, _) = eventually("room for a newcomer", async || handshake.attempt().await.ok()).await;
     says(&mut newcomer, "behind the crowd").await;
     says(&mut client, "still here").await;
+}
+
+#[tokio::test]
+async fn a_tidegate_out_of_descriptors_says_so_in_tls_where_tls_is_spoken() {
+    const OPEN_FILES: u32 = 64;
+    const ALERT_INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+    let (certificate, echo) = (Certificate::new(), Echo::start().await);
+    let gate = Setup::proxy_to(echo.address()).tls(&certificate).open_files(OPEN_FILES).start().await;
+    let mut crowd = Vec::new();
+    for _ in 0..2 * OPEN_FILES {
+        crowd.push(tokio::net::TcpStream::connect(gate.address()).await.expect("room in the backlog"));
+    }
+    let turned_away = async || {
+        for silent in &crowd {
+            let mut told = [0; ALERT_INTERNAL_ERROR.len() + 1];
+            match silent.try_read(&mut told) {
+                Ok(0) | Err(_) => {}
+                Ok(length) => return Some(told[..length].to_vec()),
+            }
+        }
+        None
+    };
+    assert_eq!(eventually("one that is turned away", turned_away).await, ALERT_INTERNAL_ERROR);
 }
 
 /// Sends a word to an echo and hears it.

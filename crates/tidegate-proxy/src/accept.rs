@@ -49,11 +49,13 @@ pub(crate) struct Accepted {
 }
 
 impl Accepted {
-    /// Tells it without hearing it that it may come back. Best effort: one that speaks TLS just sees an end.
-    pub(crate) fn turn_away(self) {
+    /// Tells it without hearing it that it may come back. Best effort. Where TLS is spoken nothing can be said before a
+    /// handshake but a fatal alert, `internal_error` (RFC 8446 section 6).
+    pub(crate) fn turn_away(self, tls: bool) {
         const BUSY: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        let _ = rustix::io::write(&self.socket, BUSY);
+        const BUSY_TLS: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+        let _ = rustix::io::write(&self.socket, if tls { BUSY_TLS } else { BUSY });
     }
 }
 
@@ -164,11 +166,11 @@ impl Acceptor {
         Ok(Self { socket, spare: File::open("/dev/null").ok() })
     }
 
-    /// The next connection.
+    /// The next connection; `tls`: TLS is spoken on it.
     ///
     /// # Errors
     /// One that failed; the next call may succeed, after a rest where the cause will last.
-    pub(crate) async fn next(&mut self) -> Result<Accepted, AcceptError> {
+    pub(crate) async fn next(&mut self, tls: bool) -> Result<Accepted, AcceptError> {
         loop {
             let mut ready = self.socket.readable().await.map_err(|_| AcceptError::Other)?;
             let error = match accept(self.socket.get_ref()) {
@@ -181,7 +183,7 @@ impl Acceptor {
                 Errno::CONNABORTED | Errno::PROTO | Errno::PERM => return Err(AcceptError::Aborted),
                 Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
                     drop(ready);
-                    self.turn_away();
+                    self.turn_away(tls);
                     tokio::time::sleep(REST).await;
                     return Err(AcceptError::Exhausted);
                 }
@@ -194,11 +196,11 @@ impl Acceptor {
         }
     }
 
-    /// With the spare descriptor, tells one client 503 and that it may come back. Best effort.
-    fn turn_away(&mut self) {
+    /// With the spare descriptor, tells one client why it is not served. Best effort.
+    fn turn_away(&mut self, tls: bool) {
         self.spare = None;
         if let Ok(accepted) = accept(self.socket.get_ref()) {
-            accepted.turn_away();
+            accepted.turn_away(tls);
         }
         self.spare = File::open("/dev/null").ok();
     }

@@ -42,7 +42,7 @@ pub(crate) async fn serve(listening: Listening, admin: Admin) {
     };
     let admin = Rc::new(admin);
     loop {
-        let Ok(accepted) = acceptor.next().await else { continue };
+        let Ok(accepted) = acceptor.next(false).await else { continue };
         let busy = &admin.shared.admin_connections;
         if busy.load(Relaxed) >= MAX_CONNECTIONS {
             admin.shared.metrics.admin_rejected.inc();

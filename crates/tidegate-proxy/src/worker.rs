@@ -244,15 +244,16 @@ impl Worker {
             Err(error) => return tracing::error!(%error, listener = listener.name, "cannot accept"),
         };
         loop {
+            let tls = listener.tls.load().is_some();
             let accepted = tokio::select! {
-                accepted = acceptor.next() => accepted,
+                accepted = acceptor.next(tls) => accepted,
                 _ = removed.wait_for(|removed| *removed) => return,
             };
             match accepted {
                 Ok(accepted) => {
                     let share = self.shared.live.load().config.protection.files;
                     if self.shared.strain.accepted(&accepted.socket, share) == Newcomer::Dropped {
-                        accepted.turn_away();
+                        accepted.turn_away(tls);
                         self.shared.metrics.limit_hits.with_label_values(&["files", "drop"]).inc();
                         continue;
                     }
