@@ -16,6 +16,7 @@ fn governor(servers: usize, max_sessions: Option<u32>) -> Governor {
         retry_after: Duration::from_secs(1),
         spread: Duration::from_secs(5),
         mode: Mode::Enforce,
+        ..Limits::default()
     };
     let mut governor = Governor::new(limits, 7);
     let names: Vec<String> = (0..servers).map(|number| format!("192.0.2.{number}:3000")).collect();

@@ -10,7 +10,7 @@ pub struct EndpointId(pub(crate) u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub(crate) u64);
 
-/// A client asks to enter.
+/// A client asks to enter. `Ask::default()` is a client like any other that asks for the first time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask<'a> {
     /// Endpoints that have turned this client away already. One of them is given to it again only when it has cooled
@@ -22,6 +22,15 @@ pub struct Ask<'a> {
     pub deadline: Option<Instant>,
     /// Where it should go if it can.
     pub wish: Wish,
+    /// 0 to 3; what each is guaranteed is in [`Limits::shares`](crate::Limits::shares). Without shares 3 gets what there
+    /// is and the others next to nothing, so where nothing is configured everybody is of one class. Default 0.
+    pub class: u8,
+    /// Whose client this is: any number that is the same for all clients of one tenant. Tenants that wait take turns,
+    /// however many clients each of them has. Default 0: all are of one tenant.
+    pub tenant: u64,
+    /// The client's address as a number (IPv4 whole, IPv6 its /64): in overload who came back at once after a refusal
+    /// goes behind who stayed away. `None`: not known, treated as never refused.
+    pub address: Option<u64>,
 }
 
 /// Where a client should go. It goes elsewhere when that endpoint cannot take it, and never waits for it alone.

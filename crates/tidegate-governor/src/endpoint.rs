@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Cap, EndpointId, EndpointSnapshot, Limits, Outcome,
+    EndpointId, EndpointSnapshot, Limits, Outcome,
+    advice::grouped,
     breaker::{Breaker, Cause, Fault},
     gauge::Gauge,
     hash::hash,
     meter::Peak,
     pacer::Pacer,
     rng::Rng,
+    stock::Stock,
 };
 
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub(crate) struct Endpoint {
     /// Standing in the round-robin.
     pub(crate) turn: i64,
     pub(crate) pacer: Pacer,
+    pub(crate) stock: Stock,
     breaker: Breaker,
     gauge: Gauge,
     rate: Peak,
@@ -71,6 +74,7 @@ impl Endpoint {
             handshakes: 0,
             turn: 0,
             pacer: Pacer::default(),
+            stock: Stock::default(),
             breaker: Breaker::default(),
             gauge: Gauge::default(),
             rate: Peak::default(),
@@ -99,13 +103,47 @@ impl Endpoint {
     pub(crate) fn room(&self, limits: &Limits, now: Instant) -> Room {
         if let Some(cause) = self.breaker.closed(now) {
             Room::Resting(cause)
-        } else if limits.max_sessions_per_server.is_some_and(|max| self.live() >= max) {
+        } else if self.max_sessions(limits).is_some_and(|max| self.live() >= max) {
             Room::Full
         } else if self.handshakes >= self.gauge.bound(limits.max_handshakes_per_server).0 {
             Room::Busy
         } else {
             Room::Free
         }
+    }
+
+    /// Sessions and handshakes in flight that it may have at once.
+    pub(crate) fn max_sessions(&self, limits: &Limits) -> Option<u32> {
+        self.stock.bound(limits.max_sessions_per_server).limit()
+    }
+
+    /// Why it takes no new client, in words.
+    pub(crate) fn refuses(&self, limits: &Limits, now: Instant) -> Option<String> {
+        if self.gone || self.weight == 0 {
+            return Some("it is no longer configured".into());
+        }
+        if self.down {
+            return Some("a health check found it down".into());
+        }
+        let number = |n: u32| grouped(n.into());
+        Some(match self.room(limits, now) {
+            Room::Free => return None,
+            Room::Full => {
+                let cap = self.stock.bound(limits.max_sessions_per_server);
+                let most = number(cap.limit().unwrap_or_default());
+                format!("sessions: {} held, {most} possible ({})", number(self.live()), cap.source())
+            }
+            Room::Busy => {
+                let (most, cap) = self.gauge.bound(limits.max_handshakes_per_server);
+                let (in_flight, most) = (number(self.handshakes), number(most));
+                format!("handshakes: {in_flight} in flight, {most} possible ({})", cap.source())
+            }
+            Room::Resting(cause) => {
+                let left = self.rest_ends().map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
+                let why = if cause == Cause::Failure { "it failed" } else { "it asked for rest" };
+                format!("{why}: {:.1} s of rest left", left.as_secs_f64())
+            }
+        })
     }
 
     /// The end of its rest, which may lie in the past.
@@ -182,14 +220,16 @@ impl Endpoint {
             down: self.down,
             sessions: self.sessions,
             handshakes: self.handshakes,
-            max_sessions: limits.max_sessions_per_server.map_or(Cap::Unlimited, Cap::Declared),
+            max_sessions: self.stock.bound(limits.max_sessions_per_server),
             max_handshakes: self.gauge.bound(limits.max_handshakes_per_server).1,
+            refuses: self.refuses(limits, now),
             cooling_until: self.rest_ends().filter(|&until| until > now),
         }
     }
 
     fn on_established(&mut self, latency: Duration, limits: &Limits, now: Instant) {
         self.gauge.on_established(latency, self.handshakes, limits.max_handshakes_per_server, now);
+        self.stock.measure(self.live(), now);
         self.breaker.on_answer(now);
         self.rate.add(now);
         self.handshakes = self.handshakes.saturating_sub(1);

@@ -1,22 +1,34 @@
 //! How many handshakes in flight one endpoint can take, when nobody declared it.
 //!
-//! Loose until the endpoint shows strain: a bound that is needed nowhere must hurt nowhere. Then 1.5 times what it
-//! carries without queueing, which by Little's law is rate x base latency = mean in flight x base / latency; taking it
-//! from the handshakes in flight needs no clock and is not diluted by idle time. At that bound an endpoint settles at
-//! 1.5 times its base latency: kept busy, hardly queued. After it was down it begins at 4 and gains one place for each
-//! handshake answered as fast as the base allows, that is doubles each round: cold caches answer slowly, and then it
-//! waits for them.
+//! It begins at 8 and gains one place for each handshake answered as fast as the base allows, that is doubles each
+//! round: an endpoint that shows no strain is not bound, only never sent more at once than twice what it has just
+//! borne. (Loose from the first moment, a zone's worth of clients falls on the survivors in one second, and what they
+//! then have at work is done minutes after its clients have left.)
+//!
+//! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency
+//! = mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
+//! time. At that bound an endpoint settles at 1.5 times its base latency: kept busy, hardly queued. It never falls
+//! below 1.5 times the most the endpoint has carried in the last ten minutes: in a brown-out both the rate falls and
+//! the latency rises, and fewer at once would only idle it. Only handshakes lost take it lower.
+//!
+//! After it was down it begins at 4 and gains one place for each handshake answered: however slowly up to what it has
+//! carried before, since caches are cold and as many at once are as good as ever; then as above.
 //!
 //! The base latency is the lowest median seen. It rises only in windows without load, else strain would teach it that
-//! slow is normal; four in flight are no load, so that an endpoint that became slower for good is not held down for
-//! ever. A declared bound is the operator's word: only after an outage it stays below, until it has come that far.
+//! slow is normal. Where load never ends it can be wrong for long: learned from cold caches, or true before the
+//! endpoint's own database became slower. So an endpoint that is kept at its bound is probed every ten seconds with a
+//! quarter fewer for a second ([`Probe`]): if its rate does not fall, the lower bound and the base that explains it are
+//! kept. Never with more: beside other proxies before the same endpoint more always pays, and all would climb. A
+//! declared bound is the operator's word: only after an outage it stays below, until it has come that far.
 
 use std::time::{Duration, Instant};
 
-use crate::snapshot::Cap;
+use crate::{meter::Highest, snapshot::Cap};
 
 /// The undeclared bound until there is a reason for another; also the highest.
 pub(crate) const LOOSE: u32 = 4096;
+/// The bound on an endpoint of which nothing is known.
+const START: f64 = 8.0;
 /// The bound after an outage or a refusal.
 const RESTART: f64 = 4.0;
 /// One could not tell a slow endpoint from a slow client.
@@ -33,8 +45,12 @@ const WINDOW_SAMPLES: u32 = 10;
 const WINDOW_SHORTEST: Duration = Duration::from_millis(500);
 const WINDOW_LONGEST: Duration = Duration::from_secs(5);
 const KEPT: usize = 64;
+const PROBE_FIRST: Duration = Duration::from_secs(2);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// Rate over the rate before down to which fewer do as well.
+const PROBE_LOSS: f64 = 0.93;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gauge {
     /// Seconds.
     base: Option<f64>,
@@ -45,6 +61,9 @@ pub(crate) struct Gauge {
     recovering: bool,
     window: Window,
     cut_at: Option<Instant>,
+    /// The most handshakes at once that were carried without queueing.
+    carried: Highest,
+    probe: Probe,
 }
 
 #[derive(Debug)]
@@ -57,10 +76,25 @@ struct Window {
     drops: u32,
 }
 
+impl Default for Gauge {
+    fn default() -> Self {
+        Self {
+            base: None,
+            limit: Some(START),
+            ramping: true,
+            recovering: false,
+            window: Window::default(),
+            cut_at: None,
+            carried: Highest::default(),
+            probe: Probe::default(),
+        }
+    }
+}
+
 impl Gauge {
     /// The bound in force, and where it comes from.
     pub(crate) fn bound(&self, declared: Option<u32>) -> (u32, Cap) {
-        let measured = self.limit.map(|limit| limit as u32);
+        let measured = self.limit.map(|limit| limit.round() as u32);
         match (declared, measured) {
             (Some(declared), Some(ramp)) if self.recovering && ramp < declared => (ramp, Cap::Measured(ramp)),
             (Some(declared), _) => (declared, Cap::Declared(declared)),
@@ -75,6 +109,7 @@ impl Gauge {
         self.ramping = true;
         self.recovering = true;
         self.window = Window::default();
+        self.probe.stop();
     }
 
     /// A handshake was answered with a 101; `in_flight` counts it.
@@ -83,22 +118,23 @@ impl Gauge {
         if let Some(limit) = &mut self.limit
             && self.ramping
             && f64::from(in_flight) >= *limit / 2.0
-            && self.base.is_none_or(|base| latency_s <= HEADROOM * base + NOISE_S)
+            && (*limit < self.carried.get(now) || self.base.is_none_or(|base| latency_s <= HEADROOM * base + NOISE_S))
         {
             *limit += 1.0;
         }
         if self.window.is_stale(now) {
-            self.close_window();
+            self.close_window(now);
         }
         self.window.add(latency_s, in_flight, now);
         if self.window.is_full(now) {
-            self.close_window();
+            self.close_window(now);
         }
         if self.limit.is_some_and(|limit| limit >= f64::from(LOOSE)) {
             self.limit = None;
             self.ramping = false;
         }
-        self.recovering &= self.limit.is_some_and(|limit| declared.is_some_and(|declared| (limit as u32) < declared));
+        self.recovering &=
+            self.limit.is_some_and(|limit| declared.is_some_and(|declared| (limit.round() as u32) < declared));
     }
 
     /// A handshake timed out or failed after the connection stood.
@@ -114,18 +150,19 @@ impl Gauge {
         if self.window.drops >= enough && may_cut {
             self.limit = Some((0.7 * limit).max(LOWEST));
             self.ramping = false;
+            self.probe.stop();
             self.cut_at = Some(now);
             self.window = Window::default();
         }
     }
 
-    fn close_window(&mut self) {
+    fn close_window(&mut self, now: Instant) {
         let Some(median) = self.window.median() else {
             self.window = Window::default();
             return;
         };
         let peak = f64::from(self.window.peak);
-        let loaded = peak > self.limit.map_or(UNLOADED, |limit| (limit / 2.0).max(RESTART));
+        let loaded = peak > self.limit.map_or(UNLOADED, |limit| (limit / 3.0).max(LOWEST));
         let base = match self.base {
             Some(base) if median < base => median,
             Some(base) if loaded => base,
@@ -133,13 +170,19 @@ impl Gauge {
             None => median,
         };
         self.base = Some(base);
+        if self.probe_on(now) {
+            self.window = Window::default();
+            return;
+        }
         let measured = self.measured();
+        self.carried.note(measured / HEADROOM, now);
         self.window = Window::default();
         let tolerated = if self.limit.is_some() { HEADROOM } else { STRAIN };
         let strained = median > tolerated * base + NOISE_S;
         if strained && loaded {
             let limit = self.limit.map_or(measured, |limit| limit.min(f64::midpoint(limit, measured)));
-            self.limit = Some(limit.clamp(LOWEST, f64::from(LOOSE - 1)));
+            let floor = (HEADROOM * self.carried.get(now)).min(self.limit.unwrap_or(f64::MAX));
+            self.limit = Some(limit.clamp(floor.max(LOWEST), f64::from(LOOSE - 1)));
             self.ramping = false;
         } else if let Some(limit) = &mut self.limit
             && !strained
@@ -147,6 +190,22 @@ impl Gauge {
         {
             *limit = limit.max(measured);
         }
+    }
+
+    /// Takes a full window to the probe; true while the bound is the probe's.
+    fn probe_on(&mut self, now: Instant) -> bool {
+        let Some(limit) = self.limit else { return false };
+        let window = &self.window;
+        let rate = f64::from(window.count) / window.age(now).as_secs_f64().max(1e-3);
+        let saturated = f64::from(window.peak) >= limit.round() && !self.ramping && window.drops == 0;
+        match self.probe.step(limit, rate, saturated, now) {
+            Step::Rest => return false,
+            Step::Hold => {}
+            Step::Try(tried) => self.limit = Some(tried),
+            Step::Undo(before) => self.limit = Some(before),
+            Step::Keep => self.carried.set(limit, now),
+        }
+        true
     }
 
     /// [`HEADROOM`] times what the endpoint carried without queueing, by this window.
@@ -191,6 +250,65 @@ impl Window {
 impl Default for Window {
     fn default() -> Self {
         Self { since: None, latencies: [0.0; KEPT], count: 0, in_flight: 0, peak: 0, drops: 0 }
+    }
+}
+
+/// Whether fewer do as well, now and then.
+#[derive(Debug, Default)]
+struct Probe {
+    next: Option<Instant>,
+    trial: Option<Trial>,
+}
+
+#[derive(Debug)]
+struct Trial {
+    before: f64,
+    rate: f64,
+    /// The first window still shows what was in flight before.
+    settled: bool,
+}
+
+/// What a probe makes of a window.
+enum Step {
+    Rest,
+    Hold,
+    Try(f64),
+    Undo(f64),
+    Keep,
+}
+
+impl Probe {
+    fn stop(&mut self) {
+        self.trial = None;
+        self.next = None;
+    }
+
+    fn step(&mut self, limit: f64, rate: f64, saturated: bool, now: Instant) -> Step {
+        let Some(trial) = &mut self.trial else {
+            if !saturated {
+                self.next = None;
+                return Step::Rest;
+            }
+            let next = *self.next.get_or_insert(now + PROBE_FIRST);
+            let tried = (limit * 0.75).min(limit - 1.0);
+            if now < next || tried < LOWEST {
+                return Step::Rest;
+            }
+            self.trial = Some(Trial { before: limit, rate, settled: false });
+            return Step::Try(tried);
+        };
+        if saturated && !trial.settled {
+            trial.settled = true;
+            return Step::Hold;
+        }
+        if saturated && rate >= PROBE_LOSS * trial.rate {
+            // Perhaps still fewer do.
+            (self.trial, self.next) = (None, Some(now));
+            return Step::Keep;
+        }
+        let before = trial.before;
+        (self.trial, self.next) = (None, Some(now + PROBE_EVERY));
+        Step::Undo(before)
     }
 }
 

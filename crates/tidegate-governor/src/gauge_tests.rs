@@ -19,7 +19,11 @@ fn run(gauge: &mut Gauge, now: &mut Instant, capacity: u32, demand: u32, rounds:
 #[test]
 fn an_endpoint_that_shows_no_strain_is_not_bound() {
     let (mut gauge, mut now) = (Gauge::default(), base());
-    assert_eq!(run(&mut gauge, &mut now, 1000, 500, 100), LOOSE);
+    for demand in [10, 100, 500] {
+        let bound = run(&mut gauge, &mut now, 1000, demand, 20);
+        assert!(bound >= 2 * demand, "{bound}");
+    }
+    assert_eq!(run(&mut gauge, &mut now, 10_000, 5000, 20), LOOSE);
     assert_eq!(gauge.bound(None).1, Cap::Unlimited);
 }
 
@@ -31,7 +35,7 @@ fn an_endpoint_that_slows_settles_near_one_and_a_half_of_what_it_carries() {
     assert!((100..=170).contains(&bound), "{bound}");
     // A brown-out to a fifth.
     let bound = run(&mut gauge, &mut now, 20, 5000, 200);
-    assert!((20..=50).contains(&bound), "{bound}");
+    assert!((15..=50).contains(&bound), "{bound}");
     // And back.
     let bound = run(&mut gauge, &mut now, 100, 5000, 400);
     assert!((90..=200).contains(&bound), "{bound}");
@@ -73,7 +77,6 @@ fn one_failure_in_peace_does_not_choke_a_later_burst() {
     let (mut gauge, mut now) = (Gauge::default(), base());
     run(&mut gauge, &mut now, 1000, 1, 50);
     gauge.on_dropped(now);
-    assert_eq!(gauge.bound(None).0, 4);
     let bound = run(&mut gauge, &mut now, 1000, 5000, 8);
     assert!(bound >= 500, "{bound}");
 }
@@ -82,9 +85,10 @@ fn one_failure_in_peace_does_not_choke_a_later_burst() {
 fn a_mass_of_timeouts_cuts_once() {
     let (mut gauge, mut now) = (Gauge::default(), base());
     run(&mut gauge, &mut now, 100, 100, 50);
+    let before = gauge.bound(None).0;
     (0..500).for_each(|_| gauge.on_dropped(now));
     let bound = gauge.bound(None).0;
-    assert!((50..=105).contains(&bound), "{bound}");
+    assert!((before * 6 / 10..before * 8 / 10).contains(&bound), "{before} to {bound}");
 }
 
 #[test]

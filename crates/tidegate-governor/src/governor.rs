@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Admitted, Ask, Balance, EndpointId, Event, Limits, Outcome, Parked, Permit, Reason, Refusal, Refused, Snapshot,
-    Ticket, Verdict, Wish,
+    Admitted, Advice, Ask, Balance, EndpointId, Event, Limits, Need, Outcome, Parked, Permit, Reason, Refusal, Refused,
+    Snapshot, Ticket, Verdict, Wish,
     admission::Stage,
+    advice::{advise, grouped},
     fleet::Fleet,
     hint::{Hints, Pressure},
-    queue::Queue,
+    meter::Highest,
+    queue::{Newcomer, Queue},
+    returns::Returns,
     rng::Rng,
 };
 
@@ -28,7 +31,9 @@ pub struct Governor {
     fleet: Fleet,
     queue: Queue,
     hints: Hints,
+    returns: Returns,
     rng: Rng,
+    peak: Highest,
     issued: u64,
     returned: u64,
     admitted: Admitted,
@@ -41,12 +46,16 @@ pub struct Governor {
 impl Governor {
     /// Without endpoints it parks everybody; see [`set_endpoints`](Self::set_endpoints). The seed decides every draw.
     pub fn new(limits: Limits, seed: u64) -> Self {
+        let mut queue = Queue::default();
+        queue.set_shares(&limits.shares);
         Self {
             limits,
             fleet: Fleet::default(),
-            queue: Queue::default(),
+            queue,
             hints: Hints::new(),
+            returns: Returns::default(),
             rng: Rng::new(seed),
+            peak: Highest::default(),
             issued: 0,
             returned: 0,
             admitted: Admitted::default(),
@@ -60,6 +69,7 @@ impl Governor {
     /// `max_waiting`; sessions above a lower limit live on, and nobody enters until there are fewer.
     pub fn set_limits(&mut self, limits: Limits, now: Instant) {
         self.queue.measure(now);
+        self.queue.set_shares(&limits.shares);
         self.limits = limits;
     }
 
@@ -124,12 +134,14 @@ impl Governor {
         let latest = now + self.rng.scale(wait, 1.0, 1.0);
         let deadline = ask.deadline.unwrap_or_else(|| now + self.rng.scale(wait, 0.8, 1.0)).min(latest);
         if deadline <= now {
-            return Verdict::Refuse(self.refuse(reason, now));
+            return Verdict::Refuse(self.refuse(reason, ask.address, now));
         }
         if self.queue.len() >= self.limits.max_waiting as usize {
-            return Verdict::Refuse(self.refuse(Reason::QueueFull, now));
+            return Verdict::Refuse(self.refuse(Reason::QueueFull, ask.address, now));
         }
-        Verdict::Wait(self.queue.park(ask.tried, ask.wish, deadline, now), deadline)
+        let lane = ask.address.map_or(0, |address| self.returns.lane(address, now));
+        let Ask { class, tenant, tried, wish, address, .. } = ask;
+        Verdict::Wait(self.queue.park(Newcomer { class, tenant, lane, address, tried, wish, deadline }, now), deadline)
     }
 
     /// A parked client went away. Of no effect once its [`Event`] has been given out: a permit in it must be released.
@@ -158,6 +170,7 @@ impl Governor {
     /// The permit comes back: its session or handshake is over.
     pub fn release(&mut self, permit: Permit, now: Instant) {
         self.queue.measure(now);
+        self.returns.forget_if_old(now);
         self.returned += 1;
         match self.fleet.get(permit.endpoint) {
             Some(endpoint) => endpoint.on_release(permit.serial, permit.stage == Stage::Session),
@@ -186,14 +199,15 @@ impl Governor {
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         self.queue.measure(now);
         if let Some((ticket, endpoint)) = self.next_admission(now) {
-            self.queue.remove(ticket);
+            self.queue.serve(ticket);
             self.admitted.parked += 1;
             return Some(Event { ticket, verdict: Parked::Admit(self.issue(endpoint, now)) });
         }
         if let Some(ticket) = self.queue.expired(now) {
+            let address = self.queue.address(ticket);
             self.queue.remove(ticket);
             let reason = self.obstacle(now);
-            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse(reason, now)) });
+            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse(reason, address, now)) });
         }
         self.drained_at = Some(now);
         None
@@ -203,6 +217,31 @@ impl Governor {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadline = self.queue.next_deadline()?;
         Some(self.fleet.next_rest_end(self.drained_at).map_or(deadline, |end| end.min(deadline)))
+    }
+
+    /// This endpoint said itself how many sessions it can hold; `None` takes it back. A declared number outranks it.
+    pub fn announce(&mut self, endpoint: EndpointId, sessions: Option<u32>, now: Instant) {
+        self.queue.measure(now);
+        if let Some(endpoint) = self.fleet.get(endpoint) {
+            endpoint.stock.announce(sessions);
+        }
+    }
+
+    /// This endpoint ended an established session with 1013: it holds more than it can. Said before the permit of that
+    /// session is released.
+    pub fn overfull(&mut self, endpoint: EndpointId, now: Instant) {
+        self.queue.measure(now);
+        if let Some(endpoint) = self.fleet.get(endpoint) {
+            endpoint.stock.on_overfull(endpoint.sessions, now);
+        }
+    }
+
+    /// How many endpoints there should be, by the most sessions of the last ten minutes. `zones`: failure domains they
+    /// are spread over; `within`: how soon the sessions of one must be back.
+    pub fn advise(&self, zones: Option<u32>, within: Duration, now: Instant) -> Option<Advice> {
+        let (endpoints, sessions_per_endpoint, rate_per_endpoint) = self.fleet.mean(&self.limits, now);
+        let sessions = (self.peak.get(now) as u32).max(self.live());
+        advise(&Need { sessions, sessions_per_endpoint, rate_per_endpoint, endpoints, zones, within })
     }
 
     /// For metrics and the operator.
@@ -218,11 +257,29 @@ impl Governor {
             refused: self.refused,
             cancelled: self.cancelled,
             shed: self.queue.shed_total(),
+            refuses: self.refuses(now),
         }
     }
 
     fn live(&self) -> u32 {
         u32::try_from(self.issued - self.returned).unwrap_or(u32::MAX)
+    }
+
+    fn refuses(&self, now: Instant) -> Option<String> {
+        if let Some(most) = self.limits.max_sessions.filter(|&most| self.live() >= most) {
+            let (held, most) = (grouped(self.live().into()), grouped(most.into()));
+            return Some(format!("sessions over all endpoints: {held} held, {most} possible (declared)"));
+        }
+        let configured = self.fleet.endpoints.iter().filter(|e| !e.gone && e.weight > 0);
+        let each: Vec<Option<String>> = configured.map(|e| e.refuses(&self.limits, now)).collect();
+        if each.iter().any(Option::is_none) {
+            return None;
+        }
+        let first = each.iter().flatten().next();
+        Some(first.map_or("no endpoint is configured".into(), |first| match each.len() {
+            0 | 1 => first.clone(),
+            n => format!("all {n} endpoints, the first: {first}"),
+        }))
     }
 
     fn at_max_sessions(&self) -> bool {
@@ -257,6 +314,7 @@ impl Governor {
             endpoint.on_dial(serial);
         }
         self.hints.on_admitted(now);
+        self.peak.note(self.live().into(), now);
         Permit { endpoint, serial, stage: Stage::Handshake }
     }
 
@@ -264,8 +322,11 @@ impl Governor {
         if self.at_max_sessions() { Reason::Overload } else { self.fleet.obstacle(&self.limits, now) }
     }
 
-    fn refuse(&mut self, reason: Reason, now: Instant) -> Refusal {
+    fn refuse(&mut self, reason: Reason, address: Option<u64>, now: Instant) -> Refusal {
         self.refused.count(reason);
+        if let Some(address) = address {
+            self.returns.refused(address, now);
+        }
         let pressure = if reason == Reason::NoUpstream { Pressure::Passing } else { Pressure::Standing };
         Refusal { reason, retry_after: self.draw_hint(pressure, now) }
     }

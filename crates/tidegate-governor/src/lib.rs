@@ -5,9 +5,11 @@
 //! WebSocket codes: it refuses with a reason and a time, and others decide how that is told.
 
 mod admission;
+mod advice;
 mod balance;
 mod breaker;
 mod endpoint;
+mod fair;
 mod fleet;
 mod gauge;
 mod governor;
@@ -18,10 +20,13 @@ mod meter;
 mod pacer;
 mod protection;
 mod queue;
+mod returns;
 mod rng;
 mod snapshot;
+mod stock;
 
 pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict, Wish};
+pub use advice::{Advice, Need, advise};
 pub use governor::Governor;
 pub use hash::hash;
 pub use limits::{Balance, Limits, Mode};

@@ -19,8 +19,27 @@ pub struct Limits {
     pub retry_after: Duration,
     /// Most that the paced endings of one cause may take. Default 5 s; zero: not paced.
     pub spread: Duration,
+    /// Part of the admissions each class of clients is sure of while it has clients waiting, from class 0 on; what is
+    /// left over is class 3's. What a class does not use the others have. Default: none, all for class 3.
+    pub shares: Vec<f64>,
     /// Whether refusals are carried out or only counted.
     pub mode: Mode,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: None,
+            max_sessions_per_server: None,
+            max_handshakes_per_server: None,
+            max_waiting: 10_000,
+            queue_timeout: Duration::from_millis(2500),
+            retry_after: Duration::from_secs(1),
+            spread: Duration::from_secs(5),
+            shares: Vec::new(),
+            mode: Mode::Enforce,
+        }
+    }
 }
 
 /// Whether the governor acts.

@@ -65,6 +65,32 @@ impl Peak {
     }
 }
 
+/// The highest of something lately, forgotten evenly over ten minutes.
+#[derive(Debug, Default)]
+pub(crate) struct Highest {
+    most: f64,
+    at: Option<Instant>,
+}
+
+impl Highest {
+    pub(crate) fn note(&mut self, value: f64, now: Instant) {
+        if value >= self.get(now) {
+            self.set(value, now);
+        }
+    }
+
+    /// Whatever it was before.
+    pub(crate) fn set(&mut self, value: f64, now: Instant) {
+        *self = Self { most: value, at: Some(now) };
+    }
+
+    pub(crate) fn get(&self, now: Instant) -> f64 {
+        let Some(at) = self.at else { return 0.0 };
+        let age = now.saturating_duration_since(at).as_secs_f64();
+        self.most * (1.0 - age / PEAK_MEMORY_S).max(0.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,11 +2,19 @@
 //!
 //! No close code spreads a herd; only spreading the Closes does. At the first loss the sessions held then are dealt
 //! evenly over `spread` (the generic cell rate algorithm with a burst of one): the first at once, the last just before
-//! the end. A pace the survivors have shown they can take is used when it is faster: holding longer helps nobody.
+//! the end. Where the survivors have shown that they can take them all back in about that time anyway, they are held a
+//! tenth of it only: clients bring a few seconds of spread of their own and the queue takes in the rest, so holding
+//! them longer would only be added to the time they are away.
 //! When as many have gone as were held, the next loss is another cause. So a session that was alone is never held,
 //! however often that happens.
 
 use std::time::{Duration, Instant};
+
+/// Times `spread` that still count as about that time: the queue holds clients for some seconds too, and what
+/// survivors have shown in quiet times is less than they can.
+const SOON: f64 = 3.0;
+/// Part of the time it takes to take them back.
+const BRIEF: f64 = 0.1;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
@@ -36,8 +44,9 @@ impl Pacer {
         }
         let held = held.max(1);
         let even = spread / held;
-        let fast = if survivors > 0.0 { Duration::from_secs_f64((1.0 / survivors).min(1e6)) } else { even };
-        let interval = even.min(fast);
+        let taken_back = f64::from(held) / survivors;
+        let soon = survivors > 0.0 && taken_back <= SOON * spread.as_secs_f64();
+        let interval = if soon { even.min(Duration::from_secs_f64(BRIEF / survivors)) } else { even };
         let end = now.checked_add(spread).unwrap_or(now);
         self.burst = Some(Burst { end, next: now.checked_add(interval).unwrap_or(now), interval, left: held - 1 });
         Duration::ZERO
@@ -63,9 +72,9 @@ mod tests {
     }
 
     #[test]
-    fn survivors_that_can_take_all_sooner_set_the_pace() {
-        assert_eq!(delays(4, 10.0, SPREAD), [0, 100, 200, 300]);
-        assert_eq!(delays(4, 0.1, SPREAD), delays(4, 0.0, SPREAD));
+    fn survivors_that_can_take_all_back_are_not_spared() {
+        assert_eq!(delays(4, 1.0, SPREAD), [0, 100, 200, 300]);
+        assert_eq!(delays(4, 0.2, SPREAD), delays(4, 0.0, SPREAD), "too slow to matter");
     }
 
     #[test]

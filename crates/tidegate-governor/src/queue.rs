@@ -1,11 +1,15 @@
 //! Who waits, and who goes next.
 //!
-//! In peace first come, first served. A queue that *stands* (its head never younger than [`TARGET`] for a whole
-//! [`INTERVAL`]) is not a burst but more demand than capacity. Then in-order service makes everybody wait almost
-//! their whole time and lose it; newest first admits clients while they are surely still there, and who has waited
-//! twice the target is shed: it loses its place, not its answer. A shed client is told only when its wait ends (the
-//! wait is the pace), and is still let in when nobody else is parked, the oldest first since its wait ends first: room
-//! is never left empty beside a waiting client.
+//! Between classes and between tenants service is fair ([`fair`](crate::fair)). Within a tenant, in peace, first come,
+//! first served. A queue that *stands* (its head never younger than [`TARGET`] for a whole [`INTERVAL`]) is not a burst
+//! but more demand than capacity. Then in-order service makes everybody wait almost their whole time and lose it; newest
+//! first admits clients while they are surely still there, and who has waited twice the target is shed: it loses its
+//! place, not its answer. A shed client is told only when its wait ends (the wait is the pace), and is still let in
+//! when nobody else is parked, the oldest first since its wait ends first: room is never left empty beside a waiting
+//! client.
+//!
+//! In overload, too, who stayed away longer since it was last refused goes before who came back at once
+//! ([`returns`](crate::returns)).
 //!
 //! The delay measured is the age of the oldest client with a place, in both orders. The age of the one that is served
 //! would say "no delay" as soon as service is newest first, and the two orders would take turns.
@@ -15,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{EndpointId, Ticket, Wish};
+use crate::{EndpointId, Ticket, Wish, fair::Fair, returns::LANES};
 
 /// Standing delay above which the queue is in overload.
 const TARGET: Duration = Duration::from_millis(250);
@@ -24,21 +28,50 @@ const INTERVAL: Duration = Duration::from_millis(2500);
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    placed: BTreeMap<Ticket, Client>,
-    shed: BTreeMap<Ticket, Client>,
+    clients: BTreeMap<Ticket, Client>,
+    /// Those that have not been shed.
+    placed: BTreeSet<Ticket>,
     deadlines: BTreeSet<(Instant, Ticket)>,
+    fair: Fair<Lanes>,
     next: u64,
     shed_total: u64,
     delay: Delay,
 }
 
+/// What the queue has to know of a client that parks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Newcomer<'a> {
+    pub(crate) class: u8,
+    pub(crate) tenant: u64,
+    /// 0 goes first.
+    pub(crate) lane: usize,
+    pub(crate) address: Option<u64>,
+    /// Endpoints that have refused it already.
+    pub(crate) tried: &'a [EndpointId],
+    pub(crate) wish: Wish,
+    pub(crate) deadline: Instant,
+}
+
 #[derive(Debug)]
 struct Client {
-    /// Endpoints that have refused it already.
+    class: u8,
+    tenant: u64,
+    lane: u8,
+    address: Option<u64>,
     tried: Vec<EndpointId>,
     wish: Wish,
     parked_at: Instant,
     deadline: Instant,
+}
+
+/// The clients of one tenant.
+#[derive(Debug, Default)]
+struct Lanes([Lane; LANES]);
+
+#[derive(Debug, Default)]
+struct Lane {
+    placed: BTreeSet<Ticket>,
+    shed: BTreeSet<Ticket>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +83,7 @@ struct Delay {
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.deadlines.len()
+        self.clients.len()
     }
 
     pub(crate) fn overloaded(&self) -> bool {
@@ -70,34 +103,49 @@ impl Queue {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
-    pub(crate) fn park(&mut self, tried: &[EndpointId], wish: Wish, deadline: Instant, now: Instant) -> Ticket {
+    /// `shares`: what is set aside for each class.
+    pub(crate) fn set_shares(&mut self, shares: &[f64]) {
+        self.fair.set_shares(shares);
+    }
+
+    pub(crate) fn park(&mut self, client: Newcomer<'_>, now: Instant) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
-        self.placed.insert(ticket, Client { tried: tried.to_vec(), wish, parked_at: now, deadline });
+        let Newcomer { class, tenant, lane, address, tried, wish, deadline } = client;
+        self.fair.enter(class, tenant).0[lane].placed.insert(ticket);
+        self.placed.insert(ticket);
         self.deadlines.insert((deadline, ticket));
+        let client =
+            Client { class, tenant, lane: lane as u8, address, tried: tried.to_vec(), wish, parked_at: now, deadline };
+        self.clients.insert(ticket, client);
         ticket
     }
 
     /// Takes in how long the queue stands; to be called before each use of it.
     pub(crate) fn measure(&mut self, now: Instant) {
-        let oldest = self.placed.first_key_value().map(|(_, client)| client.age(now));
+        let oldest = self.placed.first().map(|ticket| self.clients[ticket].age(now));
         self.delay.measure(oldest.unwrap_or_default(), now);
         if !self.delay.overloaded {
             return;
         }
-        while let Some(oldest) = self.placed.first_entry()
-            && oldest.get().age(now) > 2 * TARGET
+        while let Some(&ticket) = self.placed.first()
+            && let client = &self.clients[&ticket]
+            && client.age(now) > 2 * TARGET
         {
-            let (ticket, client) = oldest.remove_entry();
-            self.shed.insert(ticket, client);
+            self.placed.remove(&ticket);
+            if let Some(lanes) = self.fair.get(client.class, client.tenant) {
+                let lane = &mut lanes.0[usize::from(client.lane)];
+                lane.placed.remove(&ticket);
+                lane.shed.insert(ticket);
+            }
             self.shed_total += 1;
         }
     }
 
     /// Who goes next, the endpoints that have refused it, and the one it wants.
     pub(crate) fn head(&self) -> Option<(Ticket, &[EndpointId], Wish)> {
-        let placed = if self.delay.overloaded { self.placed.last_key_value() } else { self.placed.first_key_value() };
-        placed.or_else(|| self.shed.first_key_value()).map(|(&ticket, client)| (ticket, &client.tried[..], client.wish))
+        let ticket = self.fair.next()?.head(self.delay.overloaded)?;
+        self.clients.get(&ticket).map(|client| (ticket, &client.tried[..], client.wish))
     }
 
     /// Whose wait has ended.
@@ -105,10 +153,45 @@ impl Queue {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|&(_, ticket)| ticket)
     }
 
+    pub(crate) fn address(&self, ticket: Ticket) -> Option<u64> {
+        self.clients.get(&ticket)?.address
+    }
+
+    /// It is let in: its class and tenant have had their turn.
+    pub(crate) fn serve(&mut self, ticket: Ticket) {
+        if let Some(client) = self.clients.get(&ticket) {
+            self.fair.charge(client.class, client.tenant);
+        }
+        self.remove(ticket);
+    }
+
     /// Whether it was parked.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
-        let Some(client) = self.placed.remove(&ticket).or_else(|| self.shed.remove(&ticket)) else { return false };
+        let Some(client) = self.clients.remove(&ticket) else { return false };
+        if let Some(lanes) = self.fair.get(client.class, client.tenant) {
+            let lane = &mut lanes.0[usize::from(client.lane)];
+            lane.placed.remove(&ticket);
+            lane.shed.remove(&ticket);
+            if lanes.is_empty() {
+                self.fair.leave(client.class, client.tenant);
+            }
+        }
+        self.placed.remove(&ticket);
         self.deadlines.remove(&(client.deadline, ticket))
+    }
+}
+
+impl Lanes {
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|lane| lane.placed.is_empty() && lane.shed.is_empty())
+    }
+
+    fn head(&self, overloaded: bool) -> Option<Ticket> {
+        if overloaded {
+            return self.0.iter().find_map(|lane| lane.placed.last().or_else(|| lane.shed.first()).copied());
+        }
+        let oldest = |of: fn(&Lane) -> &BTreeSet<Ticket>| self.0.iter().filter_map(|lane| of(lane).first()).min();
+        oldest(|lane| &lane.placed).or_else(|| oldest(|lane| &lane.shed)).copied()
     }
 }
 
@@ -117,7 +200,6 @@ impl Client {
         now.saturating_duration_since(self.parked_at)
     }
 }
-
 impl Delay {
     fn measure(&mut self, delay: Duration, now: Instant) {
         match self.interval_end {
@@ -138,13 +220,17 @@ mod tests {
     use super::*;
     use crate::tests::base;
 
+    fn client(deadline: Instant) -> Newcomer<'static> {
+        Newcomer { class: 0, tenant: 0, lane: 0, address: None, tried: &[], wish: Wish::Any, deadline }
+    }
+
     /// One client every 10 ms and one served every `served_ms`; returns the queue and the time.
     fn load(seconds: u64, served_ms: u64) -> (Queue, Instant) {
         let (mut queue, t0) = (Queue::default(), base());
         for ms in (0..seconds * 1000).step_by(10) {
             let now = t0 + Duration::from_millis(ms);
             queue.measure(now);
-            queue.park(&[], Wish::Any, now + INTERVAL, now);
+            queue.park(client(now + INTERVAL), now);
             while let Some(ticket) = queue.expired(now) {
                 queue.remove(ticket);
             }
@@ -161,8 +247,8 @@ mod tests {
     fn a_queue_that_is_served_in_time_stays_in_order() {
         let (mut queue, now) = load(20, 10);
         assert!(!queue.overloaded());
-        let first = queue.park(&[], Wish::Any, now, now);
-        queue.park(&[], Wish::Any, now, now);
+        let first = queue.park(client(now), now);
+        queue.park(client(now), now);
         assert_eq!(queue.head().unwrap().0, first);
     }
 
@@ -179,8 +265,8 @@ mod tests {
     #[test]
     fn a_shed_client_goes_last_but_goes() {
         let (mut queue, now) = load(10, 20);
-        let shed = *queue.shed.first_key_value().unwrap().0;
-        while let Some((&ticket, _)) = queue.placed.first_key_value() {
+        let shed = *queue.clients.keys().find(|ticket| !queue.placed.contains(ticket)).unwrap();
+        while let Some(&ticket) = queue.placed.first() {
             queue.remove(ticket);
         }
         assert_eq!(queue.head().unwrap().0, shed);
@@ -188,7 +274,7 @@ mod tests {
         queue.measure(now + INTERVAL);
         queue.measure(now + 2 * INTERVAL);
         assert!(!queue.overloaded());
-        let fresh = queue.park(&[], Wish::Any, now + 3 * INTERVAL, now + 2 * INTERVAL);
+        let fresh = queue.park(client(now + 3 * INTERVAL), now + 2 * INTERVAL);
         assert_eq!(queue.head().unwrap().0, fresh, "in peace too");
     }
 
@@ -205,8 +291,24 @@ mod tests {
     #[test]
     fn ten_thousand_parked_leave_no_trace() {
         let (mut queue, now) = (Queue::default(), base());
-        let tickets: Vec<Ticket> = (0..10_000).map(|_| queue.park(&[], Wish::Any, now + INTERVAL, now)).collect();
+        let tickets: Vec<Ticket> = (0..10_000).map(|_| queue.park(client(now + INTERVAL), now)).collect();
         assert!(tickets.iter().rev().all(|&ticket| queue.remove(ticket) && !queue.remove(ticket)));
-        assert_eq!((queue.len(), queue.placed.len(), queue.shed.len()), (0, 0, 0));
+        assert_eq!((queue.len(), queue.placed.len(), queue.deadlines.len(), queue.fair.len()), (0, 0, 0, 0));
+    }
+    #[test]
+    fn in_overload_who_stayed_away_goes_first_and_in_peace_who_came_first() {
+        let (mut queue, now) = load(10, 20);
+        let late = now + 4 * INTERVAL;
+        let hasty = queue.park(Newcomer { lane: 3, ..client(late) }, now);
+        let patient = queue.park(Newcomer { lane: 0, ..client(late) }, now);
+        let newest = queue.park(Newcomer { lane: 3, ..client(late) }, now);
+        assert_eq!(queue.head().unwrap().0, patient);
+        for ticket in queue.clients.keys().copied().filter(|&ticket| ticket < hasty).collect::<Vec<_>>() {
+            queue.remove(ticket);
+        }
+        queue.remove(patient);
+        assert_eq!(queue.head().unwrap().0, newest);
+        queue.delay = Delay::default();
+        assert_eq!(queue.head().unwrap().0, hasty);
     }
 }

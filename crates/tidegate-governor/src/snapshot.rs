@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub cancelled: u64,
     /// Parked clients that lost their place before their wait ended.
     pub shed: u64,
+    /// Why nobody can enter now, in words with numbers; `None` while somebody can.
+    pub refuses: Option<String>,
 }
 
 /// One endpoint of a [`Snapshot`].
@@ -48,6 +50,8 @@ pub struct EndpointSnapshot {
     pub max_sessions: Cap,
     /// The bound on handshakes in flight.
     pub max_handshakes: Cap,
+    /// Why it takes no new client now, in words with numbers; `None` while it does.
+    pub refuses: Option<String>,
     /// No new handshake until then.
     pub cooling_until: Option<Instant>,
 }
@@ -57,10 +61,37 @@ pub struct EndpointSnapshot {
 pub enum Cap {
     /// The operator declared it.
     Declared(u32),
+    /// The endpoint said so itself.
+    Announced(u32),
+    /// It ended sessions because it held too many.
+    Learned(u32),
     /// What the endpoint has shown.
     Measured(u32),
     /// None is known. For handshakes: 4096, until the endpoint shows strain.
     Unlimited,
+}
+
+impl Cap {
+    /// The bound, where there is one.
+    pub fn limit(self) -> Option<u32> {
+        match self {
+            Self::Declared(limit) | Self::Announced(limit) | Self::Learned(limit) | Self::Measured(limit) => {
+                Some(limit)
+            }
+            Self::Unlimited => None,
+        }
+    }
+
+    /// Where it comes from, in one word.
+    pub fn source(self) -> &'static str {
+        match self {
+            Self::Declared(_) => "declared",
+            Self::Announced(_) => "announced",
+            Self::Learned(_) => "learned",
+            Self::Measured(_) => "measured",
+            Self::Unlimited => "unlimited",
+        }
+    }
 }
 
 /// Admissions by the way they came about.

@@ -20,6 +20,7 @@ fn limits() -> Limits {
         retry_after: ms(1000),
         spread: ms(5000),
         mode: Mode::Enforce,
+        ..Limits::default()
     }
 }
 
@@ -90,7 +91,7 @@ fn declared_limits_hold_and_name_their_reason() {
         (Limits { max_sessions: Some(3), ..limits() }, &["a", "b"][..], 3, Reason::Overload),
         (Limits { max_sessions_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::UpstreamFull),
         (Limits { max_handshakes_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::Overload),
-        (limits(), &["a"], 4096, Reason::Overload),
+        (limits(), &["a"], 8, Reason::Overload),
         (limits(), &[], 0, Reason::NoUpstream),
     ] {
         let (mut governor, _, now) = start(limits, keys);
@@ -279,7 +280,7 @@ fn an_endpoint_that_stays_keeps_its_counts_and_one_that_goes_is_counted_down() {
 
 #[test]
 fn a_dying_endpoint_lets_its_sessions_go_one_after_the_other() {
-    let (mut governor, ids, now) = start(limits(), &["a"]);
+    let (mut governor, ids, now) = start(Limits { max_handshakes_per_server: Some(10), ..limits() }, &["a"]);
     let mut permits: Vec<_> = (0..10).map(|_| admitted(ask(&mut governor, now))).collect();
     for permit in &mut permits {
         governor.observe(permit, ESTABLISHED, now);
@@ -370,7 +371,7 @@ fn who_waits_still_goes_where_it_wants() {
 
 #[test]
 fn a_reload_forgets_neither_who_is_down_nor_who_is_warm() {
-    let (mut governor, ids, now) = start(limits(), &["a", "b"]);
+    let (mut governor, ids, now) = start(Limits { max_handshakes_per_server: Some(1000), ..limits() }, &["a", "b"]);
     governor.set_slow_start(Some(ms(30_000)));
     governor.set_health(ids[0], false, now);
     let later = now + ms(60_000);
@@ -383,4 +384,42 @@ fn a_reload_forgets_neither_who_is_down_nor_who_is_warm() {
     governor.set_endpoints(&[("b", 1)], Balance::RoundRobin, later);
     let back = governor.set_endpoints(&[("a", 1), ("b", 1)], Balance::RoundRobin, later);
     assert!(governor.snapshot(later).endpoints.iter().all(|e| !e.down), "who comes back is asked anew: {back:?}");
+}
+
+#[test]
+fn what_an_endpoint_announces_counts_until_it_takes_it_back_and_the_operator_outranks_it() {
+    let (mut governor, ids, now) = start(limits(), &["a"]);
+    governor.announce(ids[0], Some(2), now);
+    let permits = [admitted(ask(&mut governor, now)), admitted(ask(&mut governor, now))];
+    let (ticket, _) = parked(ask(&mut governor, now));
+    let seen = governor.snapshot(now);
+    assert_eq!(seen.refuses.as_deref(), Some("sessions: 2 held, 2 possible (announced)"));
+    assert_eq!(seen.endpoints[0].max_sessions.source(), "announced");
+    governor.announce(ids[0], None, now);
+    let event = governor.poll_event(now).unwrap();
+    assert_eq!(event.ticket, ticket);
+    governor.announce(ids[0], Some(1), now);
+    governor.set_limits(Limits { max_sessions_per_server: Some(4), ..limits() }, now);
+    permits.into_iter().for_each(|permit| governor.release(permit, now));
+    drop(admitted(ask(&mut governor, now)));
+    assert_eq!(governor.snapshot(now).refuses, None);
+}
+
+#[test]
+fn an_endpoint_that_ends_sessions_as_overfull_gets_no_more_for_a_minute() {
+    let limits = Limits { max_handshakes_per_server: Some(1000), ..limits() };
+    let (mut governor, ids, mut now) = start(limits, &["a"]);
+    let mut permits: Vec<_> = (0..100).map(|_| admitted(ask(&mut governor, now))).collect();
+    for permit in &mut permits {
+        governor.observe(permit, ESTABLISHED, now);
+    }
+    governor.overfull(ids[0], now);
+    permits.drain(..10).for_each(|permit| governor.release(permit, now));
+    let entered: Vec<_> = (0..5).map(|_| admitted(ask(&mut governor, now))).collect();
+    parked(ask(&mut governor, now));
+    assert_eq!(governor.snapshot(now).refuses.as_deref(), Some("sessions: 95 held, 95 possible (learned)"));
+    now += ms(120_000);
+    let advice = governor.advise(None, Duration::from_secs(120), now).unwrap();
+    assert!(advice.reason.starts_with("sessions: 95 held, 95 possible, one of 2 endpoints lost"), "{advice:?}");
+    entered.into_iter().chain(permits).for_each(|permit| governor.release(permit, now));
 }

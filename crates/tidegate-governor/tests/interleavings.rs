@@ -13,7 +13,7 @@ use tidegate_governor::{
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
-    Ask { tried: Vec<usize>, within_ms: Option<u64>, wish: usize },
+    Ask { tried: Vec<usize>, within_ms: Option<u64>, wish: usize, of: (u8, u64, Option<u64>) },
     Health(usize, bool),
     Cancel(usize),
     Observe(usize, Outcome),
@@ -46,6 +46,8 @@ struct Caller {
     sessions: Vec<Permit>,
     ended: Vec<Permit>,
     waiting: BTreeMap<Ticket, Instant>,
+    /// They are of several classes and tenants.
+    mixed: bool,
     issued: u64,
     returned: u64,
     /// Everything the governor said, for comparison between runs.
@@ -53,7 +55,7 @@ struct Caller {
 }
 
 impl Caller {
-    fn new(limits: Limits, seed: u64, start: Instant) -> Self {
+    fn new(limits: Limits, seed: u64, start: Instant, mixed: bool) -> Self {
         let mut governor = Governor::new(limits.clone(), seed);
         governor.set_slow_start(seed.is_multiple_of(2).then_some(ms(1000)));
         Self {
@@ -66,6 +68,7 @@ impl Caller {
             sessions: Vec::new(),
             ended: Vec::new(),
             waiting: BTreeMap::new(),
+            mixed,
             issued: 0,
             returned: 0,
             said: Vec::new(),
@@ -75,7 +78,7 @@ impl Caller {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Pass(span) => return self.pass(ms(*span)),
-            Step::Ask { tried, within_ms, wish } => self.ask(tried, *within_ms, *wish),
+            Step::Ask { tried, within_ms, wish, of } => self.ask(tried, *within_ms, *wish, *of),
             Step::Health(at, up) => {
                 if let Some(&id) = self.ids.get(at % self.ids.len().max(1)) {
                     self.governor.set_health(id, *up, self.now);
@@ -126,14 +129,17 @@ impl Caller {
         self.check();
     }
 
-    fn ask(&mut self, tried: &[usize], within_ms: Option<u64>, wish: usize) {
+    fn ask(&mut self, tried: &[usize], within_ms: Option<u64>, wish: usize, of: (u8, u64, Option<u64>)) {
+        let (class, tenant, address) = of;
+        let (class, tenant) = if self.mixed { (class, tenant) } else { (0, 0) };
         let tried: Vec<_> = tried.iter().filter_map(|&i| self.ids.get(i).copied()).collect();
         let wish = match self.ids.get(wish) {
             Some(&id) if id.eq(&self.ids[0]) => Wish::Endpoint(id),
             Some(_) => Wish::Hash(wish as u64),
             None => Wish::Any,
         };
-        let ask = Ask { tried: &tried, deadline: within_ms.map(|within| self.now + ms(within)), wish };
+        let deadline = within_ms.map(|within| self.now + ms(within));
+        let ask = Ask { tried: &tried, deadline, wish, class, tenant, address };
         match self.governor.admit(ask, self.now) {
             Verdict::Admit(permit) => self.enter(permit),
             Verdict::Wait(ticket, deadline) => {
@@ -166,7 +172,7 @@ impl Caller {
             match event.verdict {
                 Parked::Admit(permit) => {
                     let held = self.governor.snapshot(self.now);
-                    let in_peace = !held.overloaded && held.shed == 0;
+                    let in_peace = !self.mixed && !held.overloaded && held.shed == 0;
                     assert!(!in_peace || event.ticket == first, "in peace, in order");
                     self.enter(permit);
                 }
@@ -250,6 +256,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             queue_timeout: ms(times.0),
             retry_after: ms(times.1),
             spread: ms(times.2),
+            shares: Vec::new(),
             mode,
         },
     )
@@ -273,10 +280,12 @@ fn configure() -> impl Strategy<Value = Step> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let ask = (prop::collection::vec(0_usize..4, 0..3), prop::option::weighted(0.2, 0_u64..3000), 0_usize..6);
+    let of = (0_u8..5, 0_u64..3, prop::option::of(0_u64..4));
+    let within = prop::option::weighted(0.2, 0_u64..3000);
+    let ask = (prop::collection::vec(0_usize..4, 0..3), within, 0_usize..6, of);
     prop_oneof![
         20 => (0_u64..800).prop_map(Step::Pass),
-        40 => ask.prop_map(|(tried, within_ms, wish)| Step::Ask { tried, within_ms, wish }),
+        40 => ask.prop_map(|(tried, within_ms, wish, of)| Step::Ask { tried, within_ms, wish, of }),
         4 => any::<(usize, bool)>().prop_map(|(at, up)| Step::Health(at, up)),
         4 => any::<usize>().prop_map(Step::Cancel),
         20 => (any::<usize>(), outcome()).prop_map(|(at, outcome)| Step::Observe(at, outcome)),
@@ -288,8 +297,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn run(limits: &Limits, seed: u64, start: Instant, steps: &[Step]) -> Vec<String> {
-    let mut caller = Caller::new(limits.clone(), seed, start);
+fn run(limits: &Limits, seed: u64, start: Instant, mixed: bool, steps: &[Step]) -> Vec<String> {
+    let mut caller = Caller::new(limits.clone(), seed, start, mixed);
     caller.step(&Step::Configure(vec![(0, 1), (1, 2), (2, 1)], Balance::LeastSessions));
     steps.iter().for_each(|step| caller.step(step));
     caller.finish()
@@ -302,9 +311,10 @@ proptest! {
     fn every_promise_holds_in_every_order_and_again_with_the_same_seed(
         limits in limits(),
         seed: u64,
+        mixed: bool,
         steps in prop::collection::vec(step(), 1..200),
     ) {
         let start = base();
-        prop_assert_eq!(run(&limits, seed, start, &steps), run(&limits, seed, start, &steps));
+        prop_assert_eq!(run(&limits, seed, start, mixed, &steps), run(&limits, seed, start, mixed, &steps));
     }
 }

@@ -44,6 +44,7 @@ impl Storm {
             retry_after: Duration::from_secs(1),
             spread: Duration::ZERO,
             mode: Mode::Enforce,
+            ..Limits::default()
         };
         let (mut governor, now) = (Governor::new(limits, 7), base());
         governor.set_endpoints(&[("a", 1)], Balance::LeastSessions, now);

@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Affinity, Config, Live, Upstream};
-use tidegate_governor::{Cap, Snapshot};
+use tidegate_governor::Snapshot;
 use tokio::sync::watch;
 
 use crate::{
@@ -217,10 +217,7 @@ impl Shared {
 /// The sessions that an upstream may hold: declared for all of it, or the sum of what its endpoints may.
 fn session_limit(seen: &Snapshot, declared: Option<u32>) -> Option<u32> {
     let each =
-        seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0).map(|endpoint| match endpoint.max_sessions {
-            Cap::Declared(limit) | Cap::Measured(limit) => Some(limit),
-            Cap::Unlimited => None,
-        });
+        seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0).map(|endpoint| endpoint.max_sessions.limit());
     let sum = each.sum::<Option<u32>>();
     [declared, sum].into_iter().flatten().min()
 }

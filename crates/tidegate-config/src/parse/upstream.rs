@@ -94,6 +94,7 @@ fn upstream(
             retry_after: settings.retry_after,
             spread: settings.spread,
             mode,
+            ..Capacity::default()
         },
         tls,
         proxy_protocol: reader.choice("proxy_protocol", choices::PROXY_PROTOCOL_OUT),

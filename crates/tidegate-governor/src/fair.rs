@@ -1,0 +1,220 @@
+//! Turns: between classes by their share, within a class evenly between tenants.
+//!
+//! Start-time fair queueing on both levels. Who waits is served in order of the turn it is due; a turn costs a tenant 1
+//! and a class `1 / share`. Who did not wait has no claim to the turns it did not take, nor does who leaves escape
+//! the one it took. Nothing is idle while anybody waits: what a class does not use the others have.
+//!
+//! Tenants are kept as long as they have clients parked or a turn taken ahead of the others: at most as many as clients
+//! are parked, and those served in the last round.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Classes of clients; what is beyond counts as the last.
+pub(crate) const CLASSES: usize = 4;
+/// Turns are counted in parts of this, so that sums stay exact.
+const TURN: u64 = 1 << 20;
+/// A class that was given no share still gets every thousandth turn or so: nobody starves.
+const LEAST_SHARE: f64 = 0.001;
+
+/// `T` is what a tenant's clients wait in.
+#[derive(Debug)]
+pub(crate) struct Fair<T> {
+    classes: [Class<T>; CLASSES],
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Class<T> {
+    cost: u64,
+    due: u64,
+    clock: u64,
+    tenants: BTreeMap<u64, Tenant<T>>,
+    /// Tenants with clients parked, by the turn they are due.
+    waiting: BTreeSet<(u64, u64)>,
+    /// Those without, that are ahead.
+    ahead: BTreeSet<(u64, u64)>,
+}
+
+#[derive(Debug, Default)]
+struct Tenant<T> {
+    due: u64,
+    waits: bool,
+    of: T,
+}
+
+impl<T: Default> Fair<T> {
+    /// Shares of all; what they leave over is the last class's.
+    pub(crate) fn set_shares(&mut self, shares: &[f64]) {
+        let given: f64 = shares.iter().take(CLASSES).sum();
+        for (i, class) in self.classes.iter_mut().enumerate() {
+            let share = shares.get(i).copied().unwrap_or_default();
+            let share = if i + 1 == CLASSES { share + (1.0 - given).max(0.0) } else { share };
+            class.cost = (TURN as f64 / share.max(LEAST_SHARE)) as u64;
+        }
+    }
+
+    /// Where a client of this tenant waits.
+    pub(crate) fn enter(&mut self, class: u8, tenant: u64) -> &mut T {
+        let clock = self.clock;
+        let class = &mut self.classes[index(class)];
+        if class.waiting.is_empty() {
+            class.due = class.due.max(clock);
+        }
+        let Class { tenants, waiting, ahead, clock, .. } = class;
+        let entry = tenants.entry(tenant).or_default();
+        if !entry.waits {
+            entry.waits = true;
+            ahead.remove(&(entry.due, tenant));
+            entry.due = entry.due.max(*clock);
+            waiting.insert((entry.due, tenant));
+        }
+        &mut entry.of
+    }
+
+    pub(crate) fn get(&mut self, class: u8, tenant: u64) -> Option<&mut T> {
+        self.classes[index(class)].tenants.get_mut(&tenant).map(|tenant| &mut tenant.of)
+    }
+
+    /// The tenant whose turn it is.
+    pub(crate) fn next(&self) -> Option<&T> {
+        let class = self.classes.iter().filter(|class| !class.waiting.is_empty()).min_by_key(|class| class.due)?;
+        let (_, tenant) = class.waiting.first()?;
+        class.tenants.get(tenant).map(|tenant| &tenant.of)
+    }
+
+    /// It took a turn.
+    pub(crate) fn charge(&mut self, class: u8, tenant: u64) {
+        let class = &mut self.classes[index(class)];
+        let Some(entry) = class.tenants.get_mut(&tenant) else { return };
+        self.clock = self.clock.max(class.due);
+        class.due += class.cost;
+        class.clock = class.clock.max(entry.due);
+        let set = if entry.waits { &mut class.waiting } else { &mut class.ahead };
+        set.remove(&(entry.due, tenant));
+        entry.due += TURN;
+        set.insert((entry.due, tenant));
+        // Who was ahead and is no longer has nothing left to remember.
+        while let Some(&(due, tenant)) = class.ahead.first()
+            && due <= class.clock
+        {
+            class.ahead.pop_first();
+            class.tenants.remove(&tenant);
+        }
+    }
+
+    /// The last client of this tenant is gone.
+    pub(crate) fn leave(&mut self, class: u8, tenant: u64) {
+        let class = &mut self.classes[index(class)];
+        let Some(entry) = class.tenants.get_mut(&tenant) else { return };
+        class.waiting.remove(&(entry.due, tenant));
+        entry.waits = false;
+        if entry.due > class.clock && !class.waiting.is_empty() {
+            class.ahead.insert((entry.due, tenant));
+        } else {
+            class.tenants.remove(&tenant);
+        }
+        if class.waiting.is_empty() {
+            class.ahead.clear();
+            class.tenants.clear();
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.classes.iter().map(|class| class.tenants.len()).sum()
+    }
+}
+
+impl<T: Default> Default for Fair<T> {
+    fn default() -> Self {
+        let class = || Class {
+            cost: TURN,
+            due: 0,
+            clock: 0,
+            tenants: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            ahead: BTreeSet::new(),
+        };
+        let mut fair = Self { classes: std::array::from_fn(|_| class()), clock: 0 };
+        fair.set_shares(&[]);
+        fair
+    }
+}
+
+fn index(class: u8) -> usize {
+    usize::from(class).min(CLASSES - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serves so many turns; each tenant has so many clients parked, and again as many when it was served.
+    fn serve(fair: &mut Fair<u64>, turns: usize) -> BTreeMap<u64, u64> {
+        let mut served = BTreeMap::new();
+        for _ in 0..turns {
+            let &who = fair.next().unwrap();
+            let class = u8::try_from(who / 1000).unwrap();
+            fair.charge(class, who);
+            *served.entry(who).or_default() += 1;
+        }
+        served
+    }
+
+    fn park(fair: &mut Fair<u64>, class: u64, tenant: u64) {
+        *fair.enter(class as u8, class * 1000 + tenant) = class * 1000 + tenant;
+    }
+
+    #[test]
+    fn tenants_of_a_class_take_turns_whatever_they_bring() {
+        let mut fair = Fair::default();
+        (0..10).for_each(|tenant| park(&mut fair, 3, tenant));
+        let served = serve(&mut fair, 1000);
+        assert!(served.values().all(|&n| n == 100), "{served:?}");
+    }
+
+    #[test]
+    fn classes_share_as_told_and_what_one_leaves_the_others_have() {
+        let mut fair = Fair::default();
+        fair.set_shares(&[0.6, 0.3]);
+        [0, 1, 3].into_iter().for_each(|class| park(&mut fair, class, 1));
+        let served = serve(&mut fair, 1000);
+        assert!(served[&1].abs_diff(600) < 5 && served[&1001].abs_diff(300) < 5, "{served:?}");
+        assert!(served[&3001].abs_diff(100) < 5, "{served:?}");
+        fair.leave(0, 1);
+        assert_eq!(serve(&mut fair, 400).values().sum::<u64>(), 400);
+    }
+
+    #[test]
+    fn who_comes_late_has_no_claim_to_the_past_and_who_leaves_keeps_its_debt() {
+        let mut fair = Fair::default();
+        park(&mut fair, 3, 1);
+        serve(&mut fair, 1000);
+        park(&mut fair, 3, 2);
+        let served = serve(&mut fair, 100);
+        assert!(served[&3001] >= 49, "{served:?}");
+        // Leaving and coming again after each turn brings nothing.
+        let mut hopper = 0;
+        for _ in 0..100 {
+            let who = *fair.next().unwrap();
+            fair.charge(3, who);
+            if who == 3002 {
+                hopper += 1;
+                fair.leave(3, 3002);
+                park(&mut fair, 3, 2);
+            }
+        }
+        assert!(hopper <= 51, "{hopper}");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_those_who_left() {
+        let mut fair = Fair::default();
+        for tenant in 0..100 {
+            park(&mut fair, 2, tenant);
+            serve(&mut fair, 1);
+        }
+        (0..100).for_each(|tenant| fair.leave(2, 2000 + tenant));
+        assert_eq!(fair.len(), 0);
+    }
+}
