@@ -281,8 +281,7 @@ impl Admission {
         let mut place = {
             let now = clock::now();
             let mut inner = self.capacity.lock();
-            let ask =
-                Ask { tried: &self.tried, deadline: Some(self.deadline), wish: self.wish, ..Ask::default() };
+            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), wish: self.wish, ..Ask::default() };
             let (ticket, until) = match inner.governor.admit(ask, now) {
                 Verdict::Admit(permit) => {
                     self.capacity.settle(&mut inner, now);

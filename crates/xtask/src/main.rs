@@ -20,6 +20,7 @@ usage: cargo xtask COMMAND
   test            brings what the tests need, then runs them all
   layers          the pure crates depend on what they may, and on nothing else
   locks           no dependency is older than the fix of a known flaw
+  sim [OPTIONS]   a fleet of clients before the governor, on a virtual clock; sim --help says more
   docs [--check]  writes the generated pages of docs/, or says which are out of date
   bench micro [--bless]
                   instructions of the pure crates against the committed counts (or commits these), then times
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["layers"] => layers::check(),
         ["locks"] => locks::check(),
+        ["sim", ref options @ ..] => sim(options),
         ["docs"] => docs::write(),
         ["docs", "--check"] => docs::check(),
         ["bench", "micro"] => bench::micro(false),
@@ -63,6 +65,13 @@ fn check() -> Result {
     cargo::document()?;
     bench::count(false)?;
     test::run()
+}
+
+/// Built to be fast, and apart from this command, which everyone builds.
+fn sim(options: &[&str]) -> Result {
+    let mut arguments = vec!["run", "--quiet", "--release", "--package", "tidegate-sim", "--locked", "--"];
+    arguments.extend(options);
+    cargo::run("simulator", &arguments)
 }
 
 fn step(name: &str, work: fn() -> Result) -> Result {

@@ -1,0 +1,153 @@
+//! The governor, as the proxy drives it.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tidegate_governor::{
+    Ask, Balance, EndpointId, Event, Governor, Limits, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict,
+};
+
+use super::{Answer, Dial, Policy, Who};
+use crate::{Ns, client::End};
+
+pub(crate) struct Own {
+    governor: Governor,
+    /// Virtual time zero.
+    zero: Instant,
+    ids: Vec<EndpointId>,
+    names: HashMap<EndpointId, u16>,
+    tickets: HashMap<u32, Ticket>,
+    clients: HashMap<Ticket, u32>,
+    permits: Vec<Option<Permit>>,
+    free: Vec<u32>,
+}
+
+impl Own {
+    pub(crate) fn new(seed: u64) -> Self {
+        // What the proxy sets when its configuration says nothing.
+        #[allow(clippy::disallowed_methods)] // Only differences from it are ever used.
+        let zero = Instant::now();
+        Self {
+            // What the proxy sets when its configuration says nothing.
+            governor: Governor::new(Limits::default(), seed),
+            zero,
+            ids: Vec::new(),
+            names: HashMap::new(),
+            tickets: HashMap::new(),
+            clients: HashMap::new(),
+            permits: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    fn at(&self, now: Ns) -> Instant {
+        self.zero + Duration::from_nanos(now)
+    }
+
+    fn keep(&mut self, permit: Permit) -> Dial {
+        let endpoint = self.names[&permit.endpoint];
+        let token = self.free.pop().unwrap_or(self.permits.len() as u32);
+        if token as usize == self.permits.len() {
+            self.permits.push(Some(permit));
+        } else {
+            self.permits[token as usize] = Some(permit);
+        }
+        Dial { endpoint, token }
+    }
+
+    fn take(&mut self, dial: Dial) -> Permit {
+        self.free.push(dial.token);
+        self.permits[dial.token as usize].take().expect("a dial ends once")
+    }
+}
+
+fn told(refusal: Refusal) -> End {
+    match refusal.reason {
+        Reason::QueueFull => End::Http(refusal.retry_after),
+        _ => End::Closed(refusal.retry_after),
+    }
+}
+
+impl Policy for Own {
+    fn configure(&mut self, endpoints: &[u16], now: Ns) {
+        let keys: Vec<String> = endpoints.iter().map(|e| format!("e{e}")).collect();
+        let keys: Vec<(&str, u32)> = keys.iter().map(|key| (key.as_str(), 1)).collect();
+        let ids = self.governor.set_endpoints(&keys, Balance::LeastSessions, self.at(now));
+        self.names.extend(ids.iter().copied().zip(endpoints.iter().copied()));
+        self.ids = endpoints.iter().zip(&ids).fold(std::mem::take(&mut self.ids), |mut all, (&e, &id)| {
+            all.resize(all.len().max(usize::from(e) + 1), id);
+            all[usize::from(e)] = id;
+            all
+        });
+    }
+
+    fn arrive(&mut self, who: Who<'_>, now: Ns) -> Answer {
+        let tried: Vec<EndpointId> = who.tried.iter().map(|&e| self.ids[usize::from(e)]).collect();
+        let ask = Ask {
+            tried: &tried,
+            deadline: Some(self.at(who.until)),
+            tenant: who.tenant.into(),
+            address: Some(who.address),
+            ..Ask::default()
+        };
+        match self.governor.admit(ask, self.at(now)) {
+            Verdict::Admit(permit) => Answer::Dial(self.keep(permit)),
+            Verdict::Refuse(refusal) => Answer::Refuse(told(refusal)),
+            Verdict::Wait(ticket, _) => {
+                self.tickets.insert(who.client, ticket);
+                self.clients.insert(ticket, who.client);
+                Answer::Wait
+            }
+        }
+    }
+
+    fn cancel(&mut self, client: u32, now: Ns) {
+        if let Some(ticket) = self.tickets.remove(&client) {
+            self.clients.remove(&ticket);
+            self.governor.cancel(ticket, self.at(now));
+        }
+    }
+
+    fn report(&mut self, dial: Dial, outcome: Outcome, now: Ns) {
+        let now = self.at(now);
+        let Some(permit) = &mut self.permits[dial.token as usize] else { return };
+        self.governor.observe(permit, outcome, now);
+        if !matches!(outcome, Outcome::Established { .. }) {
+            let permit = self.take(dial);
+            self.governor.release(permit, now);
+        }
+    }
+
+    fn ended(&mut self, dial: Dial, now: Ns) {
+        let permit = self.take(dial);
+        self.governor.release(permit, self.at(now));
+    }
+
+    fn hold(&mut self, dial: Dial, now: Ns) -> Ns {
+        let now = self.at(now);
+        let id = self.ids[usize::from(dial.endpoint)];
+        self.governor.pace(id, now).as_nanos() as Ns
+    }
+
+    fn poll(&mut self, now: Ns) -> Option<(u32, Answer)> {
+        let Event { ticket, verdict } = self.governor.poll_event(self.at(now))?;
+        let client = self.clients.remove(&ticket).expect("an event for somebody who waits");
+        self.tickets.remove(&client);
+        let answer = match verdict {
+            Parked::Admit(permit) => Answer::Dial(self.keep(permit)),
+            Parked::Refuse(refusal) => Answer::Refuse(told(refusal)),
+        };
+        Some((client, answer))
+    }
+
+    fn wake(&self) -> Option<Ns> {
+        self.governor.poll_timeout().map(|at| at.saturating_duration_since(self.zero).as_nanos() as Ns)
+    }
+
+    fn hint(&mut self, now: Ns) -> u32 {
+        let now = self.at(now);
+        self.governor.hint(now)
+    }
+}
