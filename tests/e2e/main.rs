@@ -15,6 +15,7 @@ mod ecosystems;
 mod fairness;
 mod farewells;
 mod floods;
+mod governor;
 mod handover;
 mod handshake;
 mod health;

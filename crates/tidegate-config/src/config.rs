@@ -286,6 +286,8 @@ pub struct Upstream {
     pub slow_start: Option<Duration>,
     /// Declared capacity, and how clients wait for it.
     pub capacity: Capacity,
+    /// Whether what endpoints announce of their capacity counts. Default yes.
+    pub announced_capacity: bool,
     /// TLS to the endpoints.
     pub tls: Option<UpstreamTls>,
     /// Each connection to an endpoint begins with a PROXY header of version 2 that says who the client is.

@@ -197,7 +197,7 @@ pub(crate) static ADMIN: Section = Section {
             name: "address",
             kind: Text(r#"an address such as "127.0.0.1:9180", or "off""#),
             presence: Default(r#""127.0.0.1:9180""#),
-            doc: "Serves `/metrics`, `/livez` and `/readyz`: IP address and port, `unix:PATH` or `\"off\"`. Not a \
+            doc: "Serves `/metrics`, `/governor`, `/livez` and `/readyz`: IP address and port, `unix:PATH` or `\"off\"`. Not a \
                   `[[listen]]` address.",
             reason: "Loopback: metrics are nobody else's business until someone says so.",
         },

@@ -103,7 +103,7 @@ impl Endpoint {
     pub(crate) fn room(&self, limits: &Limits, now: Instant) -> Room {
         if let Some(cause) = self.breaker.closed(now) {
             Room::Resting(cause)
-        } else if self.max_sessions(limits).is_some_and(|max| self.live() >= max) {
+        } else if self.max_sessions(limits, now).is_some_and(|max| self.live() >= max) {
             Room::Full
         } else if self.handshakes >= self.gauge.bound(limits.max_handshakes_per_server).0 {
             Room::Busy
@@ -113,8 +113,8 @@ impl Endpoint {
     }
 
     /// Sessions and handshakes in flight that it may have at once.
-    pub(crate) fn max_sessions(&self, limits: &Limits) -> Option<u32> {
-        self.stock.bound(limits.max_sessions_per_server).limit()
+    pub(crate) fn max_sessions(&self, limits: &Limits, now: Instant) -> Option<u32> {
+        self.stock.bound(limits.max_sessions_per_server, now).limit()
     }
 
     /// Why it takes no new client, in words.
@@ -129,7 +129,7 @@ impl Endpoint {
         Some(match self.room(limits, now) {
             Room::Free => return None,
             Room::Full => {
-                let cap = self.stock.bound(limits.max_sessions_per_server);
+                let cap = self.stock.bound(limits.max_sessions_per_server, now);
                 let most = number(cap.limit().unwrap_or_default());
                 format!("sessions: {} held, {most} possible ({})", number(self.live()), cap.source())
             }
@@ -220,7 +220,7 @@ impl Endpoint {
             down: self.down,
             sessions: self.sessions,
             handshakes: self.handshakes,
-            max_sessions: self.stock.bound(limits.max_sessions_per_server),
+            max_sessions: self.stock.bound(limits.max_sessions_per_server, now),
             max_handshakes: self.gauge.bound(limits.max_handshakes_per_server).1,
             refuses: self.refuses(limits, now),
             cooling_until: self.rest_ends().filter(|&until| until > now),

@@ -140,8 +140,9 @@ impl Fleet {
     /// What the others can take back of `held` sessions of this one, per second; 0 when they lack the room.
     pub(crate) fn survivors(&self, of: EndpointId, held: u32, limits: &Limits, now: Instant) -> f64 {
         let others = || self.open().filter(|e| e.id != of);
-        let room =
-            |e: &Endpoint| e.max_sessions(limits).map_or(u64::MAX >> 32, |max| u64::from(max.saturating_sub(e.live())));
+        let room = |e: &Endpoint| {
+            e.max_sessions(limits, now).map_or(u64::MAX >> 32, |max| u64::from(max.saturating_sub(e.live())))
+        };
         if others().map(room).sum::<u64>() < u64::from(held) {
             return 0.0;
         }
@@ -157,7 +158,7 @@ impl Fleet {
     /// Endpoints there are, what one of them can hold and what it has shown it can take per second, on average.
     pub(crate) fn mean(&self, limits: &Limits, now: Instant) -> (u32, Option<u32>, f64) {
         let n = self.open().count().max(1);
-        let held: Option<u64> = self.open().map(|e| e.max_sessions(limits).map(u64::from)).sum();
+        let held: Option<u64> = self.open().map(|e| e.max_sessions(limits, now).map(u64::from)).sum();
         let rate: f64 = self.open().map(|e| e.shown_rate(limits, now)).sum();
         (n as u32, held.map(|held| (held / n as u64) as u32), rate / n as f64)
     }

@@ -227,6 +227,16 @@ impl Governor {
         }
     }
 
+    /// This endpoint said itself which part of what it can take is used, 0 to 1 or more: from 0.7 on that tells how many
+    /// sessions it can hold, by those that it holds now. Believed for a minute: load passes while sessions stay.
+    pub fn announce_used(&mut self, endpoint: EndpointId, part: f64, now: Instant) {
+        self.queue.measure(now);
+        if let Some(endpoint) = self.fleet.get(endpoint) {
+            let held = endpoint.sessions;
+            endpoint.stock.announce_used(held, part, now);
+        }
+    }
+
     /// This endpoint ended an established session with 1013: it holds more than it can. Said before the permit of that
     /// session is released.
     pub fn overfull(&mut self, endpoint: EndpointId, now: Instant) {

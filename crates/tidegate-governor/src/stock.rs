@@ -16,6 +16,8 @@ use crate::Cap;
 /// Of what was held when the endpoint said it was full.
 const CUT: f64 = 0.95;
 const HOLD: Duration = Duration::from_secs(60);
+/// Part used from which on it tells anything: below, what uses it is mostly not the sessions.
+const TELLING: f64 = 0.7;
 /// CUBIC's constant, for time in tens of seconds and level in hundredths.
 const STEEPNESS: f64 = 0.4;
 /// Part of the bound that must be held for it to grow.
@@ -26,6 +28,8 @@ const LEAST: f64 = 16.0;
 #[derive(Debug, Default)]
 pub(crate) struct Stock {
     announced: Option<u32>,
+    /// By the part that it says is used, and until when.
+    reckoned: Option<(u32, Instant)>,
     learned: Option<Learned>,
 }
 
@@ -42,6 +46,16 @@ struct Learned {
 impl Stock {
     pub(crate) fn announce(&mut self, sessions: Option<u32>) {
         self.announced = sessions;
+        self.reckoned = None;
+    }
+
+    /// It says that so much of what it can take is used, with so many sessions held.
+    pub(crate) fn announce_used(&mut self, held: u32, part: f64, now: Instant) {
+        self.announced = None;
+        self.reckoned = (part >= TELLING).then(|| {
+            let most = (CUT * f64::from(held) / part).max(LEAST);
+            (most as u32, now + HOLD)
+        });
     }
 
     /// It ended an established session because it holds too many.
@@ -76,8 +90,9 @@ impl Stock {
     }
 
     /// The bound in force, and where it comes from.
-    pub(crate) fn bound(&self, declared: Option<u32>) -> Cap {
-        match (declared, self.announced, &self.learned) {
+    pub(crate) fn bound(&self, declared: Option<u32>, now: Instant) -> Cap {
+        let reckoned = self.reckoned.filter(|&(_, until)| now < until).map(|(most, _)| most);
+        match (declared, self.announced.or(reckoned), &self.learned) {
             (Some(declared), ..) => Cap::Declared(declared),
             (_, Some(announced), _) => Cap::Announced(announced),
             (.., Some(learned)) => Cap::Learned(learned.bound as u32),
@@ -96,12 +111,12 @@ mod tests {
     #[test]
     fn the_operator_counts_first_then_the_endpoint_then_what_it_showed() {
         let (mut stock, now) = (Stock::default(), base());
-        assert_eq!(stock.bound(None), Cap::Unlimited);
+        assert_eq!(stock.bound(None, now), Cap::Unlimited);
         stock.on_overfull(1000, now);
-        assert_eq!(stock.bound(None), Cap::Learned(950));
+        assert_eq!(stock.bound(None, now), Cap::Learned(950));
         stock.announce(Some(2000));
-        assert_eq!(stock.bound(None), Cap::Announced(2000));
-        assert_eq!(stock.bound(Some(500)), Cap::Declared(500));
+        assert_eq!(stock.bound(None, now), Cap::Announced(2000));
+        assert_eq!(stock.bound(Some(500), now), Cap::Declared(500));
     }
 
     #[test]
@@ -112,7 +127,7 @@ mod tests {
         let mut bounds = Vec::new();
         for second in 1..=600 {
             stock.measure(940, t0 + SECOND * second);
-            bounds.push(stock.bound(None).limit().unwrap_or(u32::MAX));
+            bounds.push(stock.bound(None, t0).limit().unwrap_or(u32::MAX));
         }
         assert!(bounds[..59].iter().all(|&bound| bound == 950), "{bounds:?}");
         assert!(bounds.is_sorted());
@@ -125,13 +140,27 @@ mod tests {
         let (mut stock, t0) = (Stock::default(), base());
         stock.on_overfull(1000, t0);
         (1..1000).for_each(|second| stock.measure(100, t0 + SECOND * second));
-        assert_eq!(stock.bound(None), Cap::Learned(950));
+        assert_eq!(stock.bound(None, t0), Cap::Learned(950));
     }
 
     #[test]
     fn full_with_nothing_in_it_is_not_believed() {
         let mut stock = Stock::default();
         stock.on_overfull(0, base());
-        assert_eq!(stock.bound(None), Cap::Learned(15));
+        assert_eq!(stock.bound(None, base()), Cap::Learned(15));
+    }
+
+    #[test]
+    fn the_part_that_is_used_tells_for_a_minute_from_seven_tenths_on() {
+        let (mut stock, now) = (Stock::default(), base());
+        stock.announce_used(100, 0.5, now);
+        assert_eq!(stock.bound(None, now), Cap::Unlimited);
+        stock.announce_used(800, 0.8, now);
+        assert_eq!(stock.bound(None, now), Cap::Announced(950));
+        assert_eq!(stock.bound(None, now + HOLD), Cap::Unlimited);
+        stock.announce_used(2, 1.0, now);
+        assert_eq!(stock.bound(None, now), Cap::Announced(16), "next to nothing proves little");
+        stock.announce_used(2, 0.1, now);
+        assert_eq!(stock.bound(None, now), Cap::Unlimited);
     }
 }

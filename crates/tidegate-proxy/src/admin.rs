@@ -1,4 +1,4 @@
-//! Where the operator looks, `/metrics`, `/livez`, `/readyz`, and on the admin socket also commands.
+//! Where the operator looks, `/metrics`, `/governor`, `/livez`, `/readyz`, and on the admin socket also commands.
 
 use std::{
     convert::Infallible,
@@ -103,10 +103,15 @@ impl Admin {
                 reply.headers_mut().insert(header::CONTENT_TYPE, text);
                 reply
             }
-            _ if self.commands.is_some() => {
-                reply(StatusCode::NOT_FOUND, "GET /metrics /livez /readyz, POST /reload /drain /upgrade\n")
+            "/governor" => {
+                let mut reply = reply(StatusCode::OK, shared.report());
+                reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                reply
             }
-            _ => reply(StatusCode::NOT_FOUND, "/metrics /livez /readyz\n"),
+            _ if self.commands.is_some() => {
+                reply(StatusCode::NOT_FOUND, "GET /metrics /governor /livez /readyz, POST /reload /drain /upgrade\n")
+            }
+            _ => reply(StatusCode::NOT_FOUND, "/metrics /governor /livez /readyz\n"),
         }
     }
 

@@ -9,15 +9,17 @@ use std::{
 
 use tidegate_config::{Balance, Route, ServerAddress, Upstream};
 use tidegate_governor::{
-    Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict, Wish,
+    Advice, Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict, Wish,
 };
 use tidegate_session::Hold;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::{clock, endpoint::Endpoint, members::Members, metrics::Metrics, task::Task};
+use crate::{announced::Announced, clock, endpoint::Endpoint, members::Members, metrics::Metrics, task::Task};
 
 /// How long beyond its deadline a parked client waits for its answer.
 const SLACK: Duration = Duration::from_millis(500);
+/// The sessions of an endpoint that is lost should be back by then, for the advice on how many there should be.
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 /// What it is told then.
 const OVERDUE: Refusal = Refusal { reason: Reason::Overload, retry_after: 1 };
 
@@ -46,6 +48,8 @@ struct Inner {
     balance: tidegate_governor::Balance,
     configured: Vec<EndpointId>,
     retries: usize,
+    /// What endpoints announce counts.
+    heeds_endpoints: bool,
     waiting: HashMap<Ticket, oneshot::Sender<Parked>>,
     /// How many of them came by each route.
     parked: HashMap<String, u32>,
@@ -66,6 +70,7 @@ pub(crate) struct Admission {
     capacity: Arc<Capacity>,
     route: Arc<Route>,
     wish: Wish,
+    address: Option<u64>,
     tried: Vec<EndpointId>,
     deadline: Instant,
 }
@@ -83,6 +88,7 @@ impl Capacity {
             balance: tidegate_governor::Balance::default(),
             configured: Vec::new(),
             retries: 0,
+            heeds_endpoints: true,
             waiting: HashMap::new(),
             parked: HashMap::new(),
             armed: None,
@@ -121,6 +127,12 @@ impl Capacity {
         inner.governor.set_limits(limits, now);
         inner.governor.set_slow_start(upstream.slow_start);
         inner.retries = upstream.retries as usize;
+        inner.heeds_endpoints = upstream.announced_capacity;
+        if !upstream.announced_capacity {
+            for id in inner.configured.clone() {
+                inner.governor.announce(id, None, now);
+            }
+        }
         inner.members.configure(upstream);
         self.place(&mut inner, now);
     }
@@ -218,6 +230,11 @@ impl Capacity {
         self.lock().governor.snapshot(clock::now())
     }
 
+    /// How many endpoints there should be, and why.
+    pub(crate) fn advice(&self) -> Option<Advice> {
+        self.lock().governor.advise(None, BACK_WITHIN, clock::now())
+    }
+
     /// Hands out what the governor decided, and sees when it will next have something to say.
     fn settle(&self, inner: &mut Inner, now: Instant) {
         while let Some(Event { ticket, verdict }) = inner.governor.poll_event(now) {
@@ -266,11 +283,17 @@ async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
 
 impl Admission {
     /// `patient`: the client may be parked, for as long as its route says.
-    pub(crate) fn new(capacity: Arc<Capacity>, route: &Arc<Route>, wish: Wish, patient: bool) -> Self {
+    pub(crate) fn new(
+        capacity: Arc<Capacity>,
+        route: &Arc<Route>,
+        wish: Wish,
+        address: Option<u64>,
+        patient: bool,
+    ) -> Self {
         // Drawn, so that those who came together do not all leave together.
         let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
         let wait = if patient { route.queue_timeout.mul_f64(share) } else { Duration::ZERO };
-        Self { capacity, route: route.clone(), wish, tried: Vec::new(), deadline: clock::now() + wait }
+        Self { capacity, route: route.clone(), wish, address, tried: Vec::new(), deadline: clock::now() + wait }
     }
 
     /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
@@ -281,7 +304,8 @@ impl Admission {
         let mut place = {
             let now = clock::now();
             let mut inner = self.capacity.lock();
-            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), wish: self.wish, ..Ask::default() };
+            let Self { wish, address, .. } = *self;
+            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), wish, address, ..Ask::default() };
             let (ticket, until) = match inner.governor.admit(ask, now) {
                 Verdict::Admit(permit) => {
                     self.capacity.settle(&mut inner, now);
@@ -395,6 +419,34 @@ impl Slot {
         drop(inner);
         if rests {
             self.capacity.rests(&self.endpoint, outcome);
+        }
+    }
+
+    /// What its endpoint has said of itself in its answer. Only a 101 says that there is nothing to be said.
+    pub(crate) fn announced(&self, said: Announced) {
+        let now = clock::now();
+        let mut inner = self.capacity.lock();
+        if !inner.heeds_endpoints {
+            return;
+        }
+        let result = match said {
+            Announced::Nothing => {
+                inner.governor.announce(self.id, None, now);
+                None
+            }
+            Announced::Sessions(sessions) => {
+                inner.governor.announce(self.id, Some(sessions), now);
+                Some("ok")
+            }
+            Announced::Used(part) => {
+                inner.governor.announce_used(self.id, part, now);
+                Some("ok")
+            }
+            Announced::Malformed => Some("malformed"),
+        };
+        self.capacity.settle(&mut inner, now);
+        if let Some(result) = result {
+            self.capacity.metrics.announcements.with_label_values(&[self.capacity.name.as_str(), result]).inc();
         }
     }
 

@@ -1,6 +1,13 @@
 //! A client's connection before it is a WebSocket: hyper reads its head, here it is decided what becomes of it.
 
-use std::{cell::Cell, convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
 
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{server::conn::http1, service::service_fn};
@@ -11,6 +18,7 @@ use tidegate_session::{End, Refused};
 
 use crate::{
     affinity,
+    announced::{self, Announced},
     body::Body,
     capacity::{Admission, Slot},
     clock, forwarded,
@@ -62,6 +70,14 @@ impl Client {
     /// What a connection to an upstream that asks for it begins with.
     pub(crate) fn proxy_header(&self) -> Vec<u8> {
         proxy_protocol::header(self.peer.zip(self.local.as_deref().copied()))
+    }
+
+    /// Its address as the governor knows clients: IPv4 whole, IPv6 by the /64 that one household has.
+    pub(crate) fn address(&self) -> Option<u64> {
+        Some(match self.peer?.ip().to_canonical() {
+            IpAddr::V4(ip) => u32::from(ip).into(),
+            IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+        })
     }
 
     /// The same, as a load of its own for its worker.
@@ -345,7 +361,7 @@ async fn find(
 ) -> Result<(Accepted, Slot), NoUpstream> {
     let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
     let proxy_header = target.proxy_protocol.then(|| facts.client.proxy_header());
-    let mut admission = Admission::new(target.capacity.clone(), route, wish, !by_status);
+    let mut admission = Admission::new(target.capacity.clone(), route, wish, facts.client.address(), !by_status);
     // What an upstream itself asked for is the least that its client is told.
     let mut floor = route.retry_after.as_secs() as u32;
     let mut failed_before = None;
@@ -365,8 +381,10 @@ async fn find(
             handshake_timeout: route.handshake_timeout,
             proxy_header: proxy_header.as_deref(),
         };
-        let failure = match upstream::handshake(dial, head, upgrade).await {
-            Ok(accepted) => {
+        let mut failure = match upstream::handshake(dial, head, upgrade).await {
+            Ok(mut accepted) => {
+                let said = announced::take(&mut accepted.headers);
+                slot.announced(said);
                 let latency = slot.established();
                 metrics.upstream_connects.with_label_values(&[&route.upstream, "ok"]).inc();
                 metrics.upstream_connect_duration.with_label_values(&[&route.upstream]).observe(latency.as_secs_f64());
@@ -374,6 +392,12 @@ async fn find(
             }
             Err(failure) => failure,
         };
+        if let Failure::Refused(answer) = &mut failure
+            && let said @ (Announced::Sessions(_) | Announced::Used(_) | Announced::Malformed) =
+                announced::take(&mut answer.headers)
+        {
+            slot.announced(said);
+        }
         metrics.upstream_connects.with_label_values(&[&route.upstream, failure.reason()]).inc();
         let (reason, detail) = (failure.reason(), failure.detail());
         tracing::debug!(upstream = route.upstream, %endpoint, reason, detail, "handshake failed");
@@ -449,6 +473,7 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
     };
     let metrics = &opening.facts.client.worker.shared.metrics;
     metrics.governor_shed.with_label_values(&[&opening.facts.route.upstream, "handshake", reason]).inc();
+    metrics.governor_hint.with_label_values(&[&opening.facts.route.upstream]).observe(refusal.retry_after.into());
     if by_status || refusal.reason == Reason::QueueFull {
         if refusal.reason == Reason::QueueFull {
             metrics.limit_hits.with_label_values(&["max_waiting", "reject"]).inc();

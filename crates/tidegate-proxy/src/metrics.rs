@@ -20,6 +20,7 @@ use tidegate_wire::{CloseFrame, Violation};
 use crate::counters::HotCounters;
 
 const HANDSHAKE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const HINT_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
 const SESSION_BUCKETS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0];
 
 /// All metrics of one server.
@@ -46,6 +47,11 @@ pub(crate) struct Metrics {
     pub(crate) governor_limit: IntGaugeVec,
     pub(crate) governor_in_use: IntGaugeVec,
     pub(crate) governor_waiting: IntGaugeVec,
+    pub(crate) governor_handshakes: IntGaugeVec,
+    pub(crate) governor_handshake_limit: IntGaugeVec,
+    pub(crate) governor_hint: HistogramVec,
+    pub(crate) replicas_advised: IntGaugeVec,
+    pub(crate) announcements: IntCounterVec,
     pub(crate) governor_shed: IntCounterVec,
     pub(crate) upstream_connects: IntCounterVec,
     pub(crate) upstream_retries: IntCounterVec,
@@ -154,8 +160,9 @@ impl Metrics {
             ),
             governor_limit: make.gauge(
                 "governor_limit",
-                "Sessions an upstream may hold, as far as a limit is known.",
-                &["upstream"],
+                "Sessions an upstream may hold, as far as a limit is known. source: declared, announced (by its endpoints), \
+                 learned, or mixed.",
+                &["upstream", "source"],
             ),
             governor_in_use: make.gauge(
                 "governor_in_use",
@@ -163,6 +170,34 @@ impl Metrics {
                 &["upstream"],
             ),
             governor_waiting: make.gauge("governor_waiting", "Clients parked before their 101.", &["upstream"]),
+            governor_handshakes: make.gauge(
+                "governor_handshakes_in_flight",
+                "Handshakes with endpoints that are under way.",
+                &["upstream"],
+            ),
+            governor_handshake_limit: make.gauge(
+                "governor_handshake_limit",
+                "Handshakes that may be under way, by where the limits of the endpoints come from: declared or measured. \
+                 Endpoints that have none yet do not count.",
+                &["upstream", "source"],
+            ),
+            governor_hint: make.histogram(
+                "governor_hint_seconds",
+                "After how long refused clients were told to come back.",
+                &["upstream"],
+                HINT_BUCKETS,
+            ),
+            replicas_advised: make.gauge(
+                "replicas_advised",
+                "Endpoints that an upstream should have, for its peak of the last ten minutes with one of them lost; \
+                 /governor says why. None while it is not known what one can take.",
+                &["upstream"],
+            ),
+            announcements: make.counter(
+                "capacity_announcements_total",
+                "Answers of endpoints to upgrades that said something of their capacity. result: ok, malformed.",
+                &["upstream", "result"],
+            ),
             governor_shed: make.counter(
                 "governor_shed_total",
                 "Clients that were refused an upstream, by stage and reason.",
@@ -311,6 +346,7 @@ impl Metrics {
             }
             self.upstream_rests.with_label_values(&[upstream.as_str(), "connect"]);
             self.governor_shed.with_label_values(&[upstream, "handshake", "overload"]);
+            self.announcements.with_label_values(&[upstream.as_str(), "malformed"]);
             self.upstream_connects.with_label_values(&[upstream, "ok"]);
             self.upstream_retries.with_label_values(&[upstream, "upstream_connect"]);
         }

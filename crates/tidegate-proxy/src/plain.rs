@@ -16,7 +16,7 @@ use tidegate_governor::Wish;
 
 use crate::{
     access::HttpPart,
-    affinity,
+    affinity, announced,
     body::Body,
     endpoint::Endpoint,
     gate::{self, Denied, Visitor},
@@ -150,6 +150,7 @@ impl Exchange {
         let (parts, body) = answer.into_parts();
         let mut headers = parts.headers;
         upstream::strip_hop_by_hop(&mut headers);
+        announced::take(&mut headers);
         if self.method != Method::HEAD {
             // hyper states the length of the body that it has; of one that is left out only the endpoint knows it.
             headers.remove(header::CONTENT_LENGTH);

@@ -23,6 +23,7 @@ use crate::{
     health,
     metrics::Metrics,
     pool::Pool,
+    report,
     resolve::{self, Finder},
     strain, tls,
     worker::{self, Leave, Message},
@@ -186,13 +187,30 @@ impl Shared {
         }
     }
 
+    /// What every governor holds, may hold, and why it refuses.
+    pub(crate) fn report(&self) -> Vec<u8> {
+        let config = self.live.load();
+        let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let upstreams = targets.iter().filter_map(|(name, target)| {
+            let declared = &config.config.upstreams.get(name)?.capacity;
+            Some((name.as_str(), report::upstream(&target.capacity.snapshot(), target.capacity.advice(), declared)))
+        });
+        report::write(&upstreams.collect())
+    }
+
     /// Brings the gauges of the governors up to date, for a scrape.
     pub(crate) fn observe(&self) {
         let metrics = &self.metrics;
         // An upstream that is no longer configured has no gauges.
-        for gauges in
-            [&metrics.governor_in_use, &metrics.governor_waiting, &metrics.governor_limit, &metrics.upstream_endpoints]
-        {
+        for gauges in [
+            &metrics.governor_in_use,
+            &metrics.governor_waiting,
+            &metrics.governor_limit,
+            &metrics.governor_handshakes,
+            &metrics.governor_handshake_limit,
+            &metrics.replicas_advised,
+            &metrics.upstream_endpoints,
+        ] {
             gauges.reset();
         }
         metrics.client_addresses.set(self.addresses.len() as i64);
@@ -207,17 +225,30 @@ impl Shared {
             metrics.upstream_endpoints.with_label_values(&[name, "healthy"]).set(healthy.len() as i64);
             metrics.upstream_endpoints.with_label_values(&[name, "unhealthy"]).set(cooling.len() as i64);
             let declared = config.config.upstreams.get(name).and_then(|upstream| upstream.capacity.max_sessions);
-            if let Some(limit) = session_limit(&seen, declared) {
-                metrics.governor_limit.with_label_values(&[name]).set(limit.into());
+            if let Some((limit, source)) = session_limit(&seen, declared) {
+                metrics.governor_limit.with_label_values(&[name.as_str(), source]).set(limit.into());
+            }
+            for endpoint in seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0) {
+                metrics.governor_handshakes.with_label_values(&[name]).add(endpoint.handshakes.into());
+                if let Some(limit) = endpoint.max_handshakes.limit() {
+                    let labels = [name.as_str(), endpoint.max_handshakes.source()];
+                    metrics.governor_handshake_limit.with_label_values(&labels).add(limit.into());
+                }
+            }
+            if let Some(advice) = target.capacity.advice() {
+                metrics.replicas_advised.with_label_values(&[name]).set(advice.replicas.into());
             }
         }
     }
 }
 
-/// The sessions that an upstream may hold: declared for all of it, or the sum of what its endpoints may.
-fn session_limit(seen: &Snapshot, declared: Option<u32>) -> Option<u32> {
+/// The sessions that an upstream may hold, and who says so: declared for all of it, or the sum of what its endpoints may.
+fn session_limit(seen: &Snapshot, declared: Option<u32>) -> Option<(u32, &'static str)> {
+    let mut sources = seen.endpoints.iter().filter(|e| e.weight > 0).map(|e| e.max_sessions.source());
+    let first = sources.next().unwrap_or("declared");
+    let source = if sources.all(|source| source == first) { first } else { "mixed" };
     let each =
         seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0).map(|endpoint| endpoint.max_sessions.limit());
-    let sum = each.sum::<Option<u32>>();
-    [declared, sum].into_iter().flatten().min()
+    let sum = each.sum::<Option<u32>>().map(|sum| (sum, source));
+    [declared.map(|most| (most, "declared")), sum].into_iter().flatten().min()
 }

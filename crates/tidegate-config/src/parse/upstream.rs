@@ -96,6 +96,7 @@ fn upstream(
             mode,
             ..Capacity::default()
         },
+        announced_capacity: reader.flag("announced_capacity"),
         tls,
         proxy_protocol: reader.choice("proxy_protocol", choices::PROXY_PROTOCOL_OUT),
     }

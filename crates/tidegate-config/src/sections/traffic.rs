@@ -183,6 +183,17 @@ pub(crate) static UPSTREAM: Section = Section {
             reason: "What a server takes shows in how fast it answers.",
         },
         Key {
+            name: "announced_capacity",
+            kind: Flag,
+            presence: Default("true"),
+            doc: "Heed what a server says of itself in its 101, and in a refusal: `tidegate-capacity: sessions=N`, or the \
+                  `application_utilization` of ORCA's `endpoint-load-metrics` (text or JSON) and \
+                  `endpoint-load-metrics-json`, from 0.7 on and for a minute. A 101 without either takes it back; \
+                  `max_sessions_per_server` outranks it. Clients never see these headers, \
+                  heeded or not.",
+            reason: "A server knows best what it can hold.",
+        },
+        Key {
             name: "balance",
             kind: Choice(|| spellings(choices::BALANCE)),
             presence: Default(r#""least_sessions""#),

@@ -1,0 +1,100 @@
+//! `/governor`: every limit, where it comes from, how much of it is used, and why somebody is refused, as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tidegate_governor::{Admitted, Advice, Cap, EndpointSnapshot, Limits, Mode, Refused, Snapshot};
+
+#[derive(Serialize)]
+pub(crate) struct Upstream {
+    mode: &'static str,
+    sessions: Limit,
+    waiting: u32,
+    overloaded: bool,
+    /// Why nobody can enter now.
+    refuses: Option<String>,
+    replicas_advised: Option<Replicas>,
+    admitted: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<&'static str, u64>,
+    /// Clients that lost their place in the queue, and that left it.
+    shed: u64,
+    left: u64,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Serialize)]
+struct Endpoint {
+    address: String,
+    weight: u32,
+    sessions: Limit,
+    handshakes: Limit,
+    /// Why it takes no new client now.
+    refuses: Option<String>,
+}
+
+/// How much is used, how much there may be (`null`: no limit is known), and who says so.
+#[derive(Serialize)]
+struct Limit {
+    used: u32,
+    limit: Option<u32>,
+    source: &'static str,
+}
+
+#[derive(Serialize)]
+struct Replicas {
+    replicas: u32,
+    reason: String,
+}
+
+/// One upstream as its governor sees it.
+pub(crate) fn upstream(seen: &Snapshot, advice: Option<Advice>, declared: &Limits) -> Upstream {
+    let Admitted { direct, parked, observed } = seen.admitted;
+    let Refused { overload, upstream_full, no_upstream, upstream_overloaded, queue_full } = seen.refused;
+    Upstream {
+        mode: if declared.mode == Mode::Observe { "observe" } else { "enforce" },
+        sessions: Limit::of(seen.live, declared.max_sessions.map_or(Cap::Unlimited, Cap::Declared)),
+        waiting: seen.waiting,
+        overloaded: seen.overloaded,
+        refuses: seen.refuses.clone(),
+        replicas_advised: advice.map(|Advice { replicas, reason }| Replicas { replicas, reason }),
+        admitted: [("direct", direct), ("parked", parked), ("observed", observed)].into(),
+        refused: [
+            ("overload", overload),
+            ("upstream_full", upstream_full),
+            ("no_endpoint", no_upstream),
+            ("upstream_overloaded", upstream_overloaded),
+            ("queue_full", queue_full),
+        ]
+        .into(),
+        shed: seen.shed,
+        left: seen.cancelled,
+        endpoints: seen.endpoints.iter().map(Endpoint::of).collect(),
+    }
+}
+
+/// Every upstream, by name.
+pub(crate) fn write(upstreams: &BTreeMap<&str, Upstream>) -> Vec<u8> {
+    let whole = BTreeMap::from([("upstreams", upstreams)]);
+    // Names, numbers and texts: nothing that JSON cannot say.
+    let mut text = serde_json::to_vec_pretty(&whole).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+impl Endpoint {
+    fn of(seen: &EndpointSnapshot) -> Self {
+        Self {
+            address: seen.key.clone(),
+            weight: seen.weight,
+            sessions: Limit::of(seen.sessions, seen.max_sessions),
+            handshakes: Limit::of(seen.handshakes, seen.max_handshakes),
+            refuses: seen.refuses.clone(),
+        }
+    }
+}
+
+impl Limit {
+    fn of(used: u32, cap: Cap) -> Self {
+        Self { used, limit: cap.limit(), source: cap.source() }
+    }
+}
