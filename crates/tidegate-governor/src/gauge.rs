@@ -182,8 +182,10 @@ impl Gauge {
         if strained && loaded {
             let limit = self.limit.map_or(measured, |limit| limit.min(f64::midpoint(limit, measured)));
             let floor = (HEADROOM * self.carried.get(now)).min(self.limit.unwrap_or(f64::MAX));
-            self.limit = Some(limit.clamp(floor.max(LOWEST), f64::from(LOOSE - 1)));
-            self.ramping = false;
+            let limit = limit.clamp(floor.max(LOWEST), f64::from(LOOSE - 1));
+            self.limit = Some(limit);
+            // One that was down is slow while it is cold, however few there are: it still goes as far as it came before.
+            self.ramping &= limit < self.carried.get(now);
         } else if let Some(limit) = &mut self.limit
             && !strained
             && peak >= *limit / 2.0

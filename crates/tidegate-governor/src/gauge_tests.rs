@@ -60,6 +60,23 @@ fn a_cold_endpoint_holds_the_ramp() {
 }
 
 #[test]
+fn an_endpoint_that_comes_back_cold_is_soon_given_as_many_as_it_carried_before() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    run(&mut gauge, &mut now, 100, 80, 50);
+    gauge.restart();
+    let began = now;
+    // Four times slower, however few there are: it takes many windows until it is warm.
+    while gauge.bound(None).0 < 75 {
+        let in_flight = gauge.bound(None).0;
+        for _ in 0..in_flight {
+            now += BASE * 4 / in_flight;
+            gauge.on_established(BASE * 4, in_flight, None, now);
+        }
+        assert!(now - began < Duration::from_secs(2), "{:?}", gauge.bound(None));
+    }
+}
+
+#[test]
 fn an_endpoint_that_became_slower_for_good_is_not_held_down_for_ever() {
     let (mut gauge, mut now) = (Gauge::default(), base());
     run(&mut gauge, &mut now, 1000, 500, 50);
