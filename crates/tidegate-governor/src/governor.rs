@@ -8,7 +8,7 @@ use crate::{
     admission::Stage,
     advice::{advise, grouped},
     fleet::Fleet,
-    hint::{Hints, Pressure},
+    hint::Hints,
     meter::Highest,
     queue::{Newcomer, Queue},
     returns::Returns,
@@ -118,6 +118,9 @@ impl Governor {
     /// first, else it stands in its own way.
     pub fn admit(&mut self, ask: Ask<'_>, now: Instant) -> Verdict {
         self.queue.measure(now);
+        if ask.tried.is_empty() {
+            self.hints.on_arrived(now);
+        }
         if !self.queue.goes_before_newcomers()
             && let Some(endpoint) = self.find(ask.tried, ask.wish, now)
         {
@@ -192,7 +195,7 @@ impl Governor {
     /// The hint for a client that is told to come back after its session ended: whole seconds, already jittered,
     /// at least `retry_after` rounded up. Each call counts one client as about to come back.
     pub fn hint(&mut self, now: Instant) -> u32 {
-        self.draw_hint(Pressure::Passing, now)
+        self.draw_hint(now)
     }
 
     /// Parked clients whose wait is over, one way or the other; call until `None` after every other call.
@@ -337,12 +340,11 @@ impl Governor {
         if let Some(address) = address {
             self.returns.refused(address, now);
         }
-        let pressure = if reason == Reason::NoUpstream { Pressure::Passing } else { Pressure::Standing };
-        Refusal { reason, retry_after: self.draw_hint(pressure, now) }
+        Refusal { reason, retry_after: self.draw_hint(now) }
     }
 
-    fn draw_hint(&mut self, pressure: Pressure, now: Instant) -> u32 {
+    fn draw_hint(&mut self, now: Instant) -> u32 {
         let floor = self.limits.retry_after.max(self.fleet.asked_for(&self.limits, now));
-        self.hints.draw(floor, self.queue.len(), pressure, now, &mut self.rng)
+        self.hints.draw(floor, self.queue.len(), now, &mut self.rng)
     }
 }

@@ -26,18 +26,14 @@ pub(crate) struct Hints {
     best: Peak,
 }
 
-/// At what rate those sent away can be let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressure {
-    /// At that of the last seconds: there is more demand than room.
-    Standing,
-    /// At the best of late: an endpoint is away and will be back.
-    Passing,
-}
-
 impl Hints {
     pub(crate) fn new() -> Self {
         Self { told: Fading::new(RETURN_MEMORY), admitted: Fading::new(RATE_MEMORY), best: Peak::default() }
+    }
+
+    /// A client came, most likely one that was told to: it is not counted twice if it is told again.
+    pub(crate) fn on_arrived(&mut self, now: Instant) {
+        self.told.take(now);
     }
 
     pub(crate) fn on_admitted(&mut self, now: Instant) {
@@ -47,19 +43,10 @@ impl Hints {
 
     /// Whole seconds, uniform from `floor` (rounded up) to the window's end, or to a tenth over `floor` where that
     /// is later: an upstream's own `Retry-After` is the same for everybody.
-    pub(crate) fn draw(
-        &mut self,
-        floor: Duration,
-        waiting: usize,
-        pressure: Pressure,
-        now: Instant,
-        rng: &mut Rng,
-    ) -> u32 {
-        let now_rate = self.admitted.rate(now);
-        let rate = match pressure {
-            Pressure::Standing => now_rate,
-            Pressure::Passing => now_rate.max(self.best.rate(now)),
-        };
+    pub(crate) fn draw(&mut self, floor: Duration, waiting: usize, now: Instant, rng: &mut Rng) -> u32 {
+        // The best of late, not that of this moment: an endpoint that is away or still cold will be well again before
+        // those who are told now are back, and who comes a little early is held, not lost.
+        let rate = self.admitted.rate(now).max(self.best.rate(now));
         let ahead = waiting as f64 + self.told.get(now);
         self.told.add(now);
         let window = (ahead / rate.max(LOWEST_RATE)).min(LONGEST_WINDOW_S) as u32;
@@ -75,39 +62,48 @@ mod tests {
     use super::*;
     use crate::tests::base;
 
-    fn draws(hints: &mut Hints, floor: Duration, waiting: usize, pressure: Pressure, times: usize) -> Vec<u32> {
+    fn draws(hints: &mut Hints, floor: Duration, waiting: usize, times: usize) -> Vec<u32> {
         let (mut rng, now) = (Rng::new(5), base());
-        (0..times).map(|_| hints.draw(floor, waiting, pressure, now, &mut rng)).collect()
+        (0..times).map(|_| hints.draw(floor, waiting, now, &mut rng)).collect()
     }
 
     #[test]
     fn after_quiet_the_hint_is_what_the_operator_set() {
         for (floor_ms, expected) in [(7000, 7), (1000, 1), (200, 1), (0, 0), (7001, 8)] {
-            let got = draws(&mut Hints::new(), Duration::from_millis(floor_ms), 0, Pressure::Standing, 1);
+            let got = draws(&mut Hints::new(), Duration::from_millis(floor_ms), 0, 1);
             assert_eq!(got, [expected], "{floor_ms} ms");
         }
     }
 
     #[test]
     fn a_long_retry_after_is_never_undercut_and_spread_over_a_tenth() {
-        let got = draws(&mut Hints::new(), Duration::from_secs(100), 0, Pressure::Standing, 200);
+        let got = draws(&mut Hints::new(), Duration::from_secs(100), 0, 200);
         assert!(got.iter().all(|s| (100..=110).contains(s)), "{got:?}");
         assert!((100..=110).all(|s| got.contains(&s)));
     }
 
     #[test]
     fn the_window_grows_with_those_ahead_and_ends_at_a_minute() {
-        let got = draws(&mut Hints::new(), Duration::from_secs(1), 20, Pressure::Standing, 1);
+        let got = draws(&mut Hints::new(), Duration::from_secs(1), 20, 1);
         assert!((1..=20).contains(&got[0]));
-        let got = draws(&mut Hints::new(), Duration::from_secs(1), 10_000, Pressure::Standing, 1000);
+        let got = draws(&mut Hints::new(), Duration::from_secs(1), 10_000, 1000);
         assert!(got.iter().all(|s| (1..=60).contains(s)) && got.iter().any(|&s| s > 50));
     }
 
     #[test]
-    fn a_passing_outage_is_reckoned_at_the_best_rate_of_late() {
+    fn who_came_back_is_not_counted_again() {
+        let mut hints = Hints::new();
+        let _ = draws(&mut hints, Duration::ZERO, 0, 5000);
+        assert!(draws(&mut hints, Duration::ZERO, 0, 100).iter().any(|&s| s > 50));
+        (0..6000).for_each(|_| hints.on_arrived(base()));
+        assert_eq!(draws(&mut hints, Duration::ZERO, 0, 1), [0]);
+    }
+
+    #[test]
+    fn the_best_rate_of_late_is_what_is_reckoned_with() {
         let mut hints = Hints::new();
         (0..500).for_each(|_| hints.on_admitted(base()));
-        let passing = draws(&mut hints, Duration::from_secs(1), 2000, Pressure::Passing, 100);
+        let passing = draws(&mut hints, Duration::from_secs(1), 2000, 100);
         assert!(passing.iter().all(|s| (1..=4).contains(s)), "{passing:?}");
     }
 }

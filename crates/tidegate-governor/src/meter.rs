@@ -20,6 +20,12 @@ impl Fading {
         self.at = self.at.max(Some(now));
     }
 
+    /// One fewer, if there is one.
+    pub(crate) fn take(&mut self, now: Instant) {
+        self.value = (self.get(now) - 1.0).max(0.0);
+        self.at = self.at.max(Some(now));
+    }
+
     pub(crate) fn get(&self, now: Instant) -> f64 {
         let Some(at) = self.at else { return 0.0 };
         // 1 / (1 + x) rather than e^-x: no transcendental, and it never goes below zero.
