@@ -22,6 +22,7 @@ mod health;
 mod http2_abuse;
 mod http2_requests;
 mod http2_sessions;
+mod herd;
 mod keepalive;
 mod large_frames;
 mod lost_peers;

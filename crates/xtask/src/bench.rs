@@ -43,6 +43,19 @@ pub(crate) fn macro_(arguments: &[&str]) -> Result {
     cargo::finish(&mut command)
 }
 
+/// A herd of clients before a server that dies, behind each of the proxies: see `docs/herd.md`, whose table this writes.
+pub(crate) fn herd(arguments: &[&str]) -> Result {
+    let [nginx, haproxy] = bring(["nginx", "haproxy"])?;
+    build("tidegate", "tidegate")?;
+    build("the herd", "bench-herd")?;
+    cargo::announce("a herd before tidegate, nginx and HAProxy");
+    let mut command = Command::new(release("bench-herd")?);
+    command.arg("compare").arg("--tidegate").arg(release("tidegate")?);
+    command.args(["--nginx", &nginx, "--haproxy", &haproxy]);
+    command.arg("--scratch").arg(release("bench-herd.scratch")?).arg("--root").arg(cargo::root()).args(arguments);
+    cargo::finish(&mut command)
+}
+
 /// Builds what is measured as users do: by itself, with the features that it asks for and no others, and all at once,
 /// since what is compiled in parts is another program.
 fn build(what: &str, package: &str) -> Result {

@@ -25,7 +25,9 @@ usage: cargo xtask COMMAND
   bench micro [--bless]
                   instructions of the pure crates against the committed counts (or commits these), then times
   bench macro [--quick] [--rounds N] [--only LOAD]
-                  tidegate beside nginx and HAProxy; writes the tables of docs/performance.md and README.md";
+                  tidegate beside nginx and HAProxy; writes the tables of docs/performance.md and README.md
+  bench herd [--clients N] [--only PROXY] [--scenario NAME]
+                  thousands of real clients before a server that dies; writes the table of docs/herd.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ["bench", "micro"] => bench::micro(false),
         ["bench", "micro", "--bless"] => bench::micro(true),
         ["bench", "macro", ref arguments @ ..] => bench::macro_(arguments),
+        ["bench", "herd", ref arguments @ ..] => bench::herd(arguments),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

@@ -1,0 +1,24 @@
+//! A herd on real sockets: thousands of clients that come back each in its library's way, and a server whose handshakes
+//! cost it real time, so that too many at once ruin it. What the simulator does with numbers, with connections.
+
+pub mod bystanders;
+pub mod client;
+pub mod clock;
+pub mod herd;
+pub mod server;
+pub mod work;
+
+pub use bystanders::Bystanders;
+pub use client::Kind;
+pub use herd::{Crowd, Herd};
+pub use server::Server;
+pub use work::Capacity;
+
+/// Raises the soft limit of open files to the hard one, which it returns.
+pub fn raise_descriptors() -> u64 {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    // Else fewer connections are opened, and that is seen.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+    limit.current.unwrap_or(1 << 20)
+}
