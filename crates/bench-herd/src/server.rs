@@ -69,13 +69,14 @@ impl Server {
     /// The address cannot be had.
     pub fn start(address: SocketAddr, number: u64, capacity: Capacity) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(async {
+        let listener = {
+            let _within = runtime.enter();
             let socket = TcpSocket::new_v4()?;
             // The address of the one before it.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
-            socket.listen(4096)
-        })?;
+            socket.listen(4096)?
+        };
         let address = listener.local_addr()?;
         let (stats, stop): (Arc<Stats>, Arc<AtomicBool>) = Default::default();
         let state = State { number, work: Mutex::new(Work::new(capacity, clock::now())), stats: stats.clone() };
