@@ -40,7 +40,7 @@ pub enum Wish {
     #[default]
     Any,
     /// To the endpoint that all clients with this hash go to. An endpoint that comes or goes moves its own share of the
-    /// clients and no other: rendezvous hashing, by weight. Make it with [`hash`](crate::hash).
+    /// clients and no other: rendezvous hashing, by weight. Make it with [`hash`](fn@crate::hash).
     Hash(u64),
     /// To this one, which it has been to before.
     Endpoint(EndpointId),

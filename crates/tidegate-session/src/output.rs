@@ -30,13 +30,13 @@ pub enum Parting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Put this Close of tidegate's own on a leg, behind what is on its way, and say so with
-    /// [`Session::note_sent`].
+    /// [`Session::note_sent`](crate::Session::note_sent).
     Say(Side, Words),
     /// Put this Close on a leg, as [`Output::Say`].
     Echo(Side, CloseFrame),
     /// Ping a leg with this payload.
     Ping(Side, [u8; 8]),
-    /// The upstream is lost: ask how long the client is held, and call [`Session::handle_hold`].
+    /// The upstream is lost: ask how long the client is held, and call [`Session::handle_hold`](crate::Session::handle_hold).
     Pace,
     /// Half-close a leg when everything on its way to it is written; go on reading it.
     Shutdown(Side),
