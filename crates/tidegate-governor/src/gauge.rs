@@ -1,9 +1,11 @@
 //! How many handshakes in flight one endpoint can take, when nobody declared it.
 //!
-//! It begins at 8 and gains one place for each handshake answered as fast as the base allows, that is doubles each
-//! round: an endpoint that shows no strain is not bound, only never sent more at once than twice what it has just
-//! borne. (Loose from the first moment, a zone's worth of clients falls on the survivors in one second, and what they
-//! then have at work is done minutes after its clients have left.)
+//! It is loose while nothing is known: nobody is turned away from an endpoint that has not shown what it can take. The
+//! first window of answers ends that: from then on it is 1.5 times what was in flight, 8 at least, and gains one place
+//! for each handshake answered as fast as the base allows, that is doubles each round. An endpoint that shows no strain
+//! is not bound, only never sent more at once than twice what it has just borne. (Loose for as long as there is no
+//! strain, a zone's worth of clients falls on the survivors in one second, and what they then have at work is done
+//! minutes after its clients have left.)
 //!
 //! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency
 //! = mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
@@ -27,7 +29,7 @@ use crate::{meter::Highest, snapshot::Cap};
 
 /// The undeclared bound until there is a reason for another; also the highest.
 pub(crate) const LOOSE: u32 = 4096;
-/// The bound on an endpoint of which nothing is known.
+/// The lowest bound that the first answers of an endpoint lead to.
 const START: f64 = 8.0;
 /// The bound after an outage or a refusal.
 const RESTART: f64 = 4.0;
@@ -80,7 +82,7 @@ impl Default for Gauge {
     fn default() -> Self {
         Self {
             base: None,
-            limit: Some(START),
+            limit: None,
             ramping: true,
             recovering: false,
             window: Window::default(),
@@ -163,6 +165,7 @@ impl Gauge {
         };
         let peak = f64::from(self.window.peak);
         let loaded = peak > self.limit.map_or(UNLOADED, |limit| (limit / 3.0).max(LOWEST));
+        let unknown = self.base.is_none();
         let base = match self.base {
             Some(base) if median < base => median,
             Some(base) if loaded => base,
@@ -177,6 +180,10 @@ impl Gauge {
         let measured = self.measured();
         self.carried.note(measured / HEADROOM, now);
         self.window = Window::default();
+        if unknown && self.limit.is_none() {
+            self.limit = Some(measured.max(START));
+            return;
+        }
         let tolerated = if self.limit.is_some() { HEADROOM } else { STRAIN };
         let strained = median > tolerated * base + NOISE_S;
         if strained && loaded {

@@ -91,7 +91,7 @@ fn declared_limits_hold_and_name_their_reason() {
         (Limits { max_sessions: Some(3), ..limits() }, &["a", "b"][..], 3, Reason::Overload),
         (Limits { max_sessions_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::UpstreamFull),
         (Limits { max_handshakes_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::Overload),
-        (limits(), &["a"], 8, Reason::Overload),
+        (limits(), &["a"], 4096, Reason::Overload),
         (limits(), &[], 0, Reason::NoUpstream),
     ] {
         let (mut governor, _, now) = start(limits, keys);

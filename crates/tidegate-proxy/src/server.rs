@@ -13,9 +13,8 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Address, Change, Config, Listener as Listen};
 use tokio::{
-    sync::{Mutex as AsyncMutex, mpsc, oneshot, watch},
+    sync::{Mutex as AsyncMutex, mpsc, watch},
     task::{AbortHandle, spawn_local},
-    time::timeout,
 };
 
 use crate::{
@@ -247,22 +246,7 @@ impl Server {
 
     /// Whether every worker answers within this time. One that does not serves nobody.
     pub async fn is_alive(&self, patience: Duration) -> bool {
-        let answers = self.shared.workers().iter().map(|worker| {
-            let (answer, answered) = oneshot::channel();
-            worker.send(Message::Answer(answer));
-            answered
-        });
-        let answers = answers.collect::<Vec<_>>();
-        timeout(patience, async {
-            for answer in answers {
-                if answer.await.is_err() {
-                    return false;
-                }
-            }
-            true
-        })
-        .await
-        .unwrap_or(false)
+        self.shared.answer_time(patience).await.is_some()
     }
 
     /// Stops: new handshakes get 503, open sessions end by 1012 over the configured window, client leg first.

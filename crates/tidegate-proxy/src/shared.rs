@@ -13,14 +13,17 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Affinity, Config, Live, Upstream};
 use tidegate_governor::Snapshot;
-use tokio::sync::watch;
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
 
 use crate::{
     access::AccessLog,
     addresses::Addresses,
     auth::Verifiers,
     capacity::Capacity,
-    health,
+    clock, health,
     metrics::Metrics,
     pool::Pool,
     report,
@@ -103,6 +106,26 @@ impl Shared {
     pub(crate) fn set_workers(&self, workers: Vec<worker::Handle>) {
         // Set once, by the server that starts them.
         let _ = self.workers.set(workers);
+    }
+
+    /// How long the slowest worker takes to answer; `None`: one has not within this time, or is gone.
+    pub(crate) async fn answer_time(&self, patience: Duration) -> Option<Duration> {
+        let asked = clock::now();
+        let answers = self.workers().iter().map(|worker| {
+            let (answer, answered) = oneshot::channel();
+            worker.send(Message::Answer(answer));
+            answered
+        });
+        // All are asked before the first is waited for.
+        let answers = answers.collect::<Vec<_>>();
+        timeout(patience, async {
+            for answer in answers {
+                answer.await.ok()?;
+            }
+            Some(clock::now().saturating_duration_since(asked))
+        })
+        .await
+        .ok()?
     }
 
     /// Sessions open now.

@@ -5,14 +5,13 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use rustix::process::{Resource as Limit, getrlimit};
 use tidegate_governor::{Protection, Resource, Usage};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, interval, timeout_at},
-};
+use tokio::time::interval;
 
-use crate::{clock, shared::Shared, worker::Message};
+use crate::shared::Shared;
 
 const LOOK: Duration = Duration::from_millis(500);
+/// A worker that has not answered by then counts as this late.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Looks for as long as the process lives.
 pub(crate) async fn watch(shared: Arc<Shared>) {
@@ -22,7 +21,11 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         clock.tick().await;
         let limit = getrlimit(Limit::Nofile).current;
         shared.strain.set_files(limit.unwrap_or(u64::MAX));
-        let usage = Usage { files: files(limit), memory: memory(), lag: Some(lag(&shared).await) };
+        let usage = Usage {
+            files: files(limit),
+            memory: memory(),
+            lag: Some(shared.answer_time(LONGEST).await.unwrap_or(LONGEST)),
+        };
         let bounds = shared.live.load().config.protection;
         let strain = protection.observe(&usage, &bounds);
         shared.metrics.used(&usage);
@@ -69,21 +72,6 @@ fn of_machine(meminfo: &str) -> Option<f64> {
     };
     let (total, available) = (kibibytes("MemTotal:")?, kibibytes("MemAvailable:")?);
     Some(1.0 - available as f64 / total as f64)
-}
-
-/// How long the slowest worker took to answer; none is waited for beyond the next look.
-async fn lag(shared: &Shared) -> Duration {
-    let asked = clock::now();
-    let answers = shared.workers().iter().map(|worker| {
-        let (answer, answered) = oneshot::channel();
-        worker.send(Message::Answer(answer));
-        answered
-    });
-    let deadline = Instant::from_std(asked + 4 * LOOK);
-    for answer in answers.collect::<Vec<_>>() {
-        let _ = timeout_at(deadline, answer).await;
-    }
-    clock::now().saturating_duration_since(asked)
 }
 
 /// The reason of a refusal, as metrics and the log have it.
