@@ -39,7 +39,7 @@ pub(crate) struct Endpoint {
     pub(crate) pacer: Pacer,
     pub(crate) stock: Stock,
     breaker: Breaker,
-    gauge: Gauge,
+    pub(crate) gauge: Gauge,
     rate: Peak,
 }
 

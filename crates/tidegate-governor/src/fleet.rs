@@ -28,8 +28,11 @@ impl Fleet {
             }
             endpoint.gone = true;
         }
-        let ids = endpoints.iter().map(|&(key, weight)| self.configure_one(key, weight, now)).collect();
+        let ids: Vec<_> = endpoints.iter().map(|&(key, weight)| self.configure_one(key, weight, now)).collect();
         self.endpoints.retain(|e| !e.gone || e.live() > 0);
+        for endpoint in &mut self.endpoints {
+            endpoint.gauge.among(ids.len());
+        }
         ids
     }
 

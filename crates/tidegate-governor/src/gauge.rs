@@ -1,11 +1,12 @@
 //! How many handshakes in flight one endpoint can take, when nobody declared it.
 //!
-//! It is loose while nothing is known: nobody is turned away from an endpoint that has not shown what it can take. The
-//! first window of answers ends that: from then on it is 1.5 times what was in flight, 8 at least, and gains one place
-//! for each handshake answered as fast as the base allows, that is doubles each round. An endpoint that shows no strain
-//! is not bound, only never sent more at once than twice what it has just borne. (Loose for as long as there is no
-//! strain, a zone's worth of clients falls on the survivors in one second, and what they then have at work is done
-//! minutes after its clients have left.)
+//! It is loose while nothing is known: nobody is turned away from an endpoint that has not shown what it can take. Only
+//! where several endpoints are new at once (a fleet's cold start, a proxy's restart) they share [`BLIND`], and each
+//! gains [`BLIND_GAIN`] places for a handshake answered. The first window of answers ends that: from then on it is 1.5
+//! times what was in flight, 8 at least, and gains one place for each handshake answered as fast as the base allows,
+//! that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once than twice
+//! what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the survivors
+//! in one second, and what they then have at work is done minutes after its clients have left.)
 //!
 //! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency
 //! = mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
@@ -29,6 +30,10 @@ use crate::{meter::Highest, snapshot::Cap};
 
 /// The undeclared bound until there is a reason for another; also the highest.
 pub(crate) const LOOSE: u32 = 4096;
+/// What several endpoints that have shown nothing yet are given together.
+const BLIND: u32 = 256;
+/// Places that a handshake answered gains while nothing is known: fourfold each round.
+const BLIND_GAIN: u32 = 3;
 /// The lowest bound that the first answers of an endpoint lead to.
 const START: f64 = 8.0;
 /// The bound after an outage or a refusal.
@@ -58,6 +63,8 @@ pub(crate) struct Gauge {
     base: Option<f64>,
     /// `None`: loose.
     limit: Option<f64>,
+    /// The bound while nothing is known.
+    blind: u32,
     ramping: bool,
     /// Since the last outage the bound has not reached the declared one.
     recovering: bool,
@@ -83,6 +90,7 @@ impl Default for Gauge {
         Self {
             base: None,
             limit: None,
+            blind: LOOSE,
             ramping: true,
             recovering: false,
             window: Window::default(),
@@ -101,8 +109,17 @@ impl Gauge {
             (Some(declared), Some(ramp)) if self.recovering && ramp < declared => (ramp, Cap::Measured(ramp)),
             (Some(declared), _) => (declared, Cap::Declared(declared)),
             (None, Some(measured)) => (measured, Cap::Measured(measured)),
+            (None, None) if self.base.is_none() && self.blind < LOOSE => (self.blind, Cap::Measured(self.blind)),
             (None, None) => (LOOSE, Cap::Unlimited),
         }
+    }
+
+    /// How many endpoints there are beside which it is one. What is not known is not sent to each of many at once.
+    pub(crate) fn among(&mut self, endpoints: usize) {
+        self.blind = match endpoints {
+            0 | 1 => LOOSE,
+            several => (BLIND / several as u32).max(START as u32),
+        };
     }
 
     /// It was down or asked for rest: begin anew.
@@ -123,6 +140,9 @@ impl Gauge {
             && (*limit < self.carried.get(now) || self.base.is_none_or(|base| latency_s <= HEADROOM * base + NOISE_S))
         {
             *limit += 1.0;
+        }
+        if self.base.is_none() {
+            self.blind = (self.blind + BLIND_GAIN).min(LOOSE);
         }
         if self.window.is_stale(now) {
             self.close_window(now);
