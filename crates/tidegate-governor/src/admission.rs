@@ -8,7 +8,12 @@ pub struct EndpointId(pub(crate) u32);
 
 /// A parked client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub(crate) u64);
+pub struct Ticket {
+    /// How many parked before it.
+    pub(crate) serial: u64,
+    /// Its place in the queue's table.
+    pub(crate) place: u32,
+}
 
 /// A client asks to enter. `Ask::default()` is a client like any other that asks for the first time.
 #[derive(Clone, Copy, Debug, Default)]

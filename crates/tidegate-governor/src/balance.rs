@@ -76,7 +76,8 @@ impl Balancer {
 
     fn least(&self, endpoints: &[Endpoint], eligible: impl Fn(&Endpoint) -> bool) -> Option<usize> {
         let n = endpoints.len();
-        let in_turn = (0..n).map(|step| (self.last + 1 + step) % n);
+        let first = (self.last + 1) % n.max(1);
+        let in_turn = (first..n).chain(0..first);
         in_turn.filter(|&i| eligible(&endpoints[i])).reduce(|best, i| less_loaded(endpoints, best, i))
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Endpoint {
     /// Permits whose handshake has not become a session. One that failed counts until its permit comes back: the
     /// endpoint may still be at work on it.
     pub(crate) handshakes: u32,
+    /// It had room when [`Fleet::find`](crate::fleet::Fleet::find) last looked.
+    pub(crate) free: bool,
     /// Standing in the round-robin.
     pub(crate) turn: i64,
     pub(crate) pacer: Pacer,
@@ -72,6 +74,7 @@ impl Endpoint {
             hash: hash(key.as_bytes()),
             sessions: 0,
             handshakes: 0,
+            free: false,
             turn: 0,
             pacer: Pacer::default(),
             stock: Stock::default(),
@@ -90,14 +93,15 @@ impl Endpoint {
         !self.gone && !self.down && self.weight > 0
     }
 
-    /// Finds its share anew: linear from a tenth, as Envoy and nginx have it.
-    pub(crate) fn warm_up(&mut self, slow_start: Option<Duration>, now: Instant) {
+    /// Finds its share anew: linear from a tenth, as Envoy and nginx have it. Whether it has the whole.
+    pub(crate) fn warm_up(&mut self, slow_start: Option<Duration>, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.opened);
         let warmth = match slow_start {
             Some(span) if age < span => (age.as_secs_f64() / span.as_secs_f64()).max(COLDEST),
             _ => 1.0,
         };
         self.share = ((f64::from(self.weight) * f64::from(SHARES)) * warmth) as u64;
+        warmth >= 1.0
     }
 
     pub(crate) fn room(&self, limits: &Limits, now: Instant) -> Room {

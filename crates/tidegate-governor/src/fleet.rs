@@ -10,17 +10,28 @@ use crate::{
     rng::Rng,
 };
 
+/// Longest time for which a look at all endpoints is believed.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     /// By id, that is in order of first appearance.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) balancer: Balancer,
-    pub(crate) slow_start: Option<Duration>,
+    slow_start: Option<Duration>,
+    /// Every endpoint has its whole share.
+    warm: bool,
+    /// None has room before then, unless something happens to one: in overload that is asked far more often.
+    full_until: Option<Instant>,
+    /// No rest ends later.
+    last_rest_end: Option<Instant>,
     next_id: u32,
 }
 
 impl Fleet {
     pub(crate) fn configure(&mut self, endpoints: &[(&str, u32)], now: Instant) -> Vec<EndpointId> {
+        self.look_again();
+        self.warm = false;
         for endpoint in &mut self.endpoints {
             if endpoint.gone {
                 // Should it come back, it begins anew.
@@ -36,8 +47,35 @@ impl Fleet {
         ids
     }
 
+    /// Something will happen to it.
     pub(crate) fn get(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+        self.look_again();
         self.endpoints.binary_search_by_key(&id, |e| e.id).ok().map(|i| &mut self.endpoints[i])
+    }
+
+    /// The limits are others, or an endpoint is.
+    pub(crate) fn look_again(&mut self) {
+        self.full_until = None;
+    }
+
+    pub(crate) fn set_slow_start(&mut self, slow_start: Option<Duration>) {
+        self.slow_start = slow_start;
+        self.warm = false;
+    }
+
+    pub(crate) fn set_health(&mut self, id: EndpointId, up: bool, now: Instant) {
+        if let Some(endpoint) = self.get(id)
+            && endpoint.down == up
+        {
+            endpoint.down = !up;
+            endpoint.opened = now;
+            self.warm = false;
+        }
+    }
+
+    /// An endpoint's rest has begun, until then.
+    pub(crate) fn on_rest(&mut self, until: Option<Instant>) {
+        self.last_rest_end = self.last_rest_end.max(until);
     }
 
     /// Forgets an endpoint that is neither configured nor held.
@@ -59,9 +97,21 @@ impl Fleet {
         now: Instant,
         rng: &mut Rng,
     ) -> Option<&mut Endpoint> {
+        if self.full_until.is_some_and(|until| now < until) {
+            return None;
+        }
         self.warm_up(now);
-        let free = |e: &Endpoint| e.is_open() && e.room(limits, now) == Room::Free;
-        let i = self.balancer.choose(&mut self.endpoints, wish, tried, rng, free)?;
+        let mut full = true;
+        for e in &mut self.endpoints {
+            e.free = e.is_open() && e.room(limits, now) == Room::Free;
+            full &= !e.free;
+        }
+        if full {
+            let ends = self.open().flat_map(|e| [e.rest_ends(), e.stock.reckoned_until()]).flatten();
+            self.full_until = ends.filter(|&end| end > now).chain([now + LOOK_AGAIN]).min();
+            return None;
+        }
+        let i = self.balancer.choose(&mut self.endpoints, wish, tried, rng, |e| e.free)?;
         Some(&mut self.endpoints[i])
     }
 
@@ -137,6 +187,9 @@ impl Fleet {
 
     /// The first end of a rest after `since`.
     pub(crate) fn next_rest_end(&self, since: Option<Instant>) -> Option<Instant> {
+        if since.is_some() && self.last_rest_end <= since {
+            return None;
+        }
         self.open().filter_map(Endpoint::rest_ends).filter(|&end| since.is_none_or(|since| end > since)).min()
     }
 
@@ -153,8 +206,11 @@ impl Fleet {
     }
 
     fn warm_up(&mut self, now: Instant) {
-        for endpoint in &mut self.endpoints {
-            endpoint.warm_up(self.slow_start, now);
+        if !self.warm {
+            self.warm = true;
+            for endpoint in &mut self.endpoints {
+                self.warm &= endpoint.warm_up(self.slow_start, now);
+            }
         }
     }
 

@@ -70,6 +70,7 @@ impl Governor {
     pub fn set_limits(&mut self, limits: Limits, now: Instant) {
         self.queue.measure(now);
         self.queue.set_shares(&limits.shares);
+        self.fleet.look_again();
         self.limits = limits;
     }
 
@@ -87,19 +88,14 @@ impl Governor {
     /// How long the share of an endpoint that is new, or up again, grows from a tenth to the whole. `None`: it has its
     /// whole share at once. Endpoints that all begin together share as ever.
     pub fn set_slow_start(&mut self, slow_start: Option<Duration>) {
-        self.fleet.slow_start = slow_start;
+        self.fleet.set_slow_start(slow_start);
     }
 
     /// What somebody who asks this endpoint regularly has found. One that is down takes no new client; what it holds
     /// it keeps. Every endpoint begins as one that is up.
     pub fn set_health(&mut self, endpoint: EndpointId, up: bool, now: Instant) {
         self.queue.measure(now);
-        if let Some(endpoint) = self.fleet.get(endpoint)
-            && endpoint.down == up
-        {
-            endpoint.down = !up;
-            endpoint.opened = now;
-        }
+        self.fleet.set_health(endpoint, up, now);
     }
 
     /// Whether this endpoint is configured, or holds permits still.
@@ -127,9 +123,8 @@ impl Governor {
             self.admitted.direct += 1;
             return Verdict::Admit(self.issue(endpoint, now));
         }
-        let reason = self.obstacle(now);
         if let Some(endpoint) = self.find_regardless(ask.tried, ask.wish, now) {
-            self.refused.count(reason);
+            self.refused.count(self.obstacle(now));
             self.admitted.observed += 1;
             return Verdict::Admit(self.issue(endpoint, now));
         }
@@ -137,6 +132,7 @@ impl Governor {
         let latest = now + self.rng.scale(wait, 1.0, 1.0);
         let deadline = ask.deadline.unwrap_or_else(|| now + self.rng.scale(wait, 0.8, 1.0)).min(latest);
         if deadline <= now {
+            let reason = self.obstacle(now);
             return Verdict::Refuse(self.refuse(reason, ask.address, now));
         }
         if self.queue.len() >= self.limits.max_waiting as usize {
@@ -167,7 +163,12 @@ impl Governor {
         }
         let established = matches!(outcome, Outcome::Established { .. });
         permit.stage = if established { Stage::Session } else { Stage::Ended };
-        endpoint.on_outcome(outcome, permit.serial, self.issued, &self.limits, now, &mut self.rng)
+        let rests = endpoint.on_outcome(outcome, permit.serial, self.issued, &self.limits, now, &mut self.rng);
+        let until = endpoint.rest_ends();
+        if rests {
+            self.fleet.on_rest(until);
+        }
+        rests
     }
 
     /// The permit comes back: its session or handshake is over.

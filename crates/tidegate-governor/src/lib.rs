@@ -16,6 +16,7 @@ mod governor;
 mod hash;
 mod hint;
 mod limits;
+mod list;
 mod meter;
 mod pacer;
 mod protection;

@@ -15,11 +15,16 @@
 //! would say "no delay" as soon as service is newest first, and the two orders would take turns.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use crate::{EndpointId, Ticket, Wish, fair::Fair, returns::LANES};
+use crate::{
+    EndpointId, Ticket, Wish,
+    fair::Fair,
+    list::{Links, List},
+    returns::LANES,
+};
 
 /// Standing delay above which the queue is in overload.
 const TARGET: Duration = Duration::from_millis(250);
@@ -28,12 +33,14 @@ const INTERVAL: Duration = Duration::from_millis(2500);
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    clients: BTreeMap<Ticket, Client>,
-    /// Those that have not been shed.
-    placed: BTreeSet<Ticket>,
+    /// Who is parked, and in places that are free again who was.
+    clients: Vec<Client>,
+    free: Vec<u32>,
+    /// Those that have not been shed, the oldest first.
+    placed: List,
     deadlines: BTreeSet<(Instant, Ticket)>,
     fair: Fair<Lanes>,
-    next: u64,
+    parked_total: u64,
     shed_total: u64,
     delay: Delay,
 }
@@ -54,6 +61,10 @@ pub(crate) struct Newcomer<'a> {
 
 #[derive(Debug)]
 struct Client {
+    ticket: Ticket,
+    stage: Stage,
+    by_age: Links,
+    in_lane: Links,
     class: u8,
     tenant: u64,
     lane: u8,
@@ -64,14 +75,22 @@ struct Client {
     deadline: Instant,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Placed,
+    Shed,
+    Gone,
+}
+
 /// The clients of one tenant.
 #[derive(Debug, Default)]
 struct Lanes([Lane; LANES]);
 
+/// The oldest first.
 #[derive(Debug, Default)]
 struct Lane {
-    placed: BTreeSet<Ticket>,
-    shed: BTreeSet<Ticket>,
+    placed: List,
+    shed: List,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +102,7 @@ struct Delay {
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.clients.len()
+        self.clients.len() - self.free.len()
     }
 
     pub(crate) fn overloaded(&self) -> bool {
@@ -109,34 +128,51 @@ impl Queue {
     }
 
     pub(crate) fn park(&mut self, client: Newcomer<'_>, now: Instant) -> Ticket {
-        let ticket = Ticket(self.next);
-        self.next += 1;
+        let place = self.free.pop().unwrap_or(self.clients.len() as u32);
+        let ticket = Ticket { serial: self.parked_total, place };
+        self.parked_total += 1;
         let Newcomer { class, tenant, lane, address, tried, wish, deadline } = client;
-        self.fair.enter(class, tenant).0[lane].placed.insert(ticket);
-        self.placed.insert(ticket);
+        let client = Client {
+            ticket,
+            stage: Stage::Placed,
+            by_age: Links::default(),
+            in_lane: Links::default(),
+            class,
+            tenant,
+            lane: lane as u8,
+            address,
+            tried: tried.to_vec(),
+            wish,
+            parked_at: now,
+            deadline,
+        };
+        match self.clients.get_mut(place as usize) {
+            Some(free) => *free = client,
+            None => self.clients.push(client),
+        }
+        self.placed.push(place, &mut self.clients, by_age);
+        self.fair.enter(class, tenant).0[lane].placed.push(place, &mut self.clients, in_lane);
         self.deadlines.insert((deadline, ticket));
-        let client =
-            Client { class, tenant, lane: lane as u8, address, tried: tried.to_vec(), wish, parked_at: now, deadline };
-        self.clients.insert(ticket, client);
         ticket
     }
 
     /// Takes in how long the queue stands; to be called before each use of it.
     pub(crate) fn measure(&mut self, now: Instant) {
-        let oldest = self.placed.first().map(|ticket| self.clients[ticket].age(now));
+        let oldest = self.placed.first().map(|place| self.clients[place as usize].age(now));
         self.delay.measure(oldest.unwrap_or_default(), now);
         if !self.delay.overloaded {
             return;
         }
-        while let Some(&ticket) = self.placed.first()
-            && let client = &self.clients[&ticket]
+        while let Some(place) = self.placed.first()
+            && let client = &mut self.clients[place as usize]
             && client.age(now) > 2 * TARGET
         {
-            self.placed.remove(&ticket);
-            if let Some(lanes) = self.fair.get(client.class, client.tenant) {
-                let lane = &mut lanes.0[usize::from(client.lane)];
-                lane.placed.remove(&ticket);
-                lane.shed.insert(ticket);
+            client.stage = Stage::Shed;
+            let (class, tenant, lane) = (client.class, client.tenant, usize::from(client.lane));
+            self.placed.remove(place, &mut self.clients, by_age);
+            if let Some(lanes) = self.fair.get(class, tenant) {
+                lanes.0[lane].placed.remove(place, &mut self.clients, in_lane);
+                lanes.0[lane].shed.push(place, &mut self.clients, in_lane);
             }
             self.shed_total += 1;
         }
@@ -144,8 +180,9 @@ impl Queue {
 
     /// Who goes next, the endpoints that have refused it, and the one it wants.
     pub(crate) fn head(&self) -> Option<(Ticket, &[EndpointId], Wish)> {
-        let ticket = self.fair.next()?.head(self.delay.overloaded)?;
-        self.clients.get(&ticket).map(|client| (ticket, &client.tried[..], client.wish))
+        let place = self.fair.next()?.head(&self.clients, self.delay.overloaded)?;
+        let client = &self.clients[place as usize];
+        Some((client.ticket, &client.tried[..], client.wish))
     }
 
     /// Whose wait has ended.
@@ -154,31 +191,50 @@ impl Queue {
     }
 
     pub(crate) fn address(&self, ticket: Ticket) -> Option<u64> {
-        self.clients.get(&ticket)?.address
+        self.get(ticket)?.address
     }
 
     /// It is let in: its class and tenant have had their turn.
     pub(crate) fn serve(&mut self, ticket: Ticket) {
-        if let Some(client) = self.clients.get(&ticket) {
-            self.fair.charge(client.class, client.tenant);
+        if let Some(&Client { class, tenant, .. }) = self.get(ticket) {
+            self.fair.charge(class, tenant);
         }
         self.remove(ticket);
     }
 
     /// Whether it was parked.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
-        let Some(client) = self.clients.remove(&ticket) else { return false };
-        if let Some(lanes) = self.fair.get(client.class, client.tenant) {
-            let lane = &mut lanes.0[usize::from(client.lane)];
-            lane.placed.remove(&ticket);
-            lane.shed.remove(&ticket);
+        let Some(&Client { class, tenant, lane, stage, deadline, .. }) = self.get(ticket) else { return false };
+        let place = ticket.place;
+        if stage == Stage::Placed {
+            self.placed.remove(place, &mut self.clients, by_age);
+        }
+        if let Some(lanes) = self.fair.get(class, tenant) {
+            let lane = &mut lanes.0[usize::from(lane)];
+            let list = if stage == Stage::Placed { &mut lane.placed } else { &mut lane.shed };
+            list.remove(place, &mut self.clients, in_lane);
             if lanes.is_empty() {
-                self.fair.leave(client.class, client.tenant);
+                self.fair.leave(class, tenant);
             }
         }
-        self.placed.remove(&ticket);
-        self.deadlines.remove(&(client.deadline, ticket))
+        let client = &mut self.clients[place as usize];
+        (client.stage, client.tried) = (Stage::Gone, Vec::new());
+        self.free.push(place);
+        self.deadlines.remove(&(deadline, ticket))
     }
+
+    fn get(&self, ticket: Ticket) -> Option<&Client> {
+        let client = self.clients.get(ticket.place as usize)?;
+        (client.ticket == ticket && client.stage != Stage::Gone).then_some(client)
+    }
+}
+
+fn by_age(client: &mut Client) -> &mut Links {
+    &mut client.by_age
+}
+
+fn in_lane(client: &mut Client) -> &mut Links {
+    &mut client.in_lane
 }
 
 impl Lanes {
@@ -186,12 +242,14 @@ impl Lanes {
         self.0.iter().all(|lane| lane.placed.is_empty() && lane.shed.is_empty())
     }
 
-    fn head(&self, overloaded: bool) -> Option<Ticket> {
+    fn head(&self, clients: &[Client], overloaded: bool) -> Option<u32> {
         if overloaded {
-            return self.0.iter().find_map(|lane| lane.placed.last().or_else(|| lane.shed.first()).copied());
+            return self.0.iter().find_map(|lane| lane.placed.last().or_else(|| lane.shed.first()));
         }
-        let oldest = |of: fn(&Lane) -> &BTreeSet<Ticket>| self.0.iter().filter_map(|lane| of(lane).first()).min();
-        oldest(|lane| &lane.placed).or_else(|| oldest(|lane| &lane.shed)).copied()
+        let oldest = |of: fn(&Lane) -> &List| {
+            self.0.iter().filter_map(|lane| of(lane).first()).min_by_key(|&place| clients[place as usize].ticket)
+        };
+        oldest(|lane| &lane.placed).or_else(|| oldest(|lane| &lane.shed))
     }
 }
 
@@ -200,6 +258,7 @@ impl Client {
         now.saturating_duration_since(self.parked_at)
     }
 }
+
 impl Delay {
     fn measure(&mut self, delay: Duration, now: Instant) {
         match self.interval_end {
@@ -243,6 +302,13 @@ mod tests {
         (queue, t0 + Duration::from_secs(seconds))
     }
 
+    /// The tickets of those that wait at this stage, the oldest first.
+    fn at(queue: &Queue, stage: Stage) -> Vec<Ticket> {
+        let mut tickets: Vec<_> = queue.clients.iter().filter(|c| c.stage == stage).map(|c| c.ticket).collect();
+        tickets.sort_unstable();
+        tickets
+    }
+
     #[test]
     fn a_queue_that_is_served_in_time_stays_in_order() {
         let (mut queue, now) = load(20, 10);
@@ -257,18 +323,16 @@ mod tests {
         for seconds in 6..30 {
             let (queue, _) = load(seconds, 20);
             assert!(queue.overloaded(), "{seconds} s");
-            assert_eq!(queue.head().unwrap().0, Ticket(queue.next - 1), "newest first");
-            assert!(queue.placed.len() <= 52 && queue.shed_total() > 0);
+            assert_eq!(queue.head().unwrap().0.serial, queue.parked_total - 1, "newest first");
+            assert!(at(&queue, Stage::Placed).len() <= 52 && queue.shed_total() > 0);
         }
     }
 
     #[test]
     fn a_shed_client_goes_last_but_goes() {
         let (mut queue, now) = load(10, 20);
-        let shed = *queue.clients.keys().find(|ticket| !queue.placed.contains(ticket)).unwrap();
-        while let Some(&ticket) = queue.placed.first() {
-            queue.remove(ticket);
-        }
+        let shed = at(&queue, Stage::Shed)[0];
+        at(&queue, Stage::Placed).into_iter().for_each(|ticket| assert!(queue.remove(ticket)));
         assert_eq!(queue.head().unwrap().0, shed);
         queue.measure(now);
         queue.measure(now + INTERVAL);
@@ -293,8 +357,10 @@ mod tests {
         let (mut queue, now) = (Queue::default(), base());
         let tickets: Vec<Ticket> = (0..10_000).map(|_| queue.park(client(now + INTERVAL), now)).collect();
         assert!(tickets.iter().rev().all(|&ticket| queue.remove(ticket) && !queue.remove(ticket)));
-        assert_eq!((queue.len(), queue.placed.len(), queue.deadlines.len(), queue.fair.len()), (0, 0, 0, 0));
+        assert_eq!((queue.len(), queue.deadlines.len(), queue.fair.len()), (0, 0, 0));
+        assert!(queue.placed.is_empty());
     }
+
     #[test]
     fn in_overload_who_stayed_away_goes_first_and_in_peace_who_came_first() {
         let (mut queue, now) = load(10, 20);
@@ -303,8 +369,11 @@ mod tests {
         let patient = queue.park(Newcomer { lane: 0, ..client(late) }, now);
         let newest = queue.park(Newcomer { lane: 3, ..client(late) }, now);
         assert_eq!(queue.head().unwrap().0, patient);
-        for ticket in queue.clients.keys().copied().filter(|&ticket| ticket < hasty).collect::<Vec<_>>() {
-            queue.remove(ticket);
+        for stage in [Stage::Placed, Stage::Shed] {
+            at(&queue, stage)
+                .into_iter()
+                .filter(|&ticket| ticket < hasty)
+                .for_each(|ticket| assert!(queue.remove(ticket)));
         }
         queue.remove(patient);
         assert_eq!(queue.head().unwrap().0, newest);

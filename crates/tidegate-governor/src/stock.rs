@@ -89,6 +89,11 @@ impl Stock {
         }
     }
 
+    /// Until when what was reckoned is believed, which may lie in the past.
+    pub(crate) fn reckoned_until(&self) -> Option<Instant> {
+        self.reckoned.map(|(_, until)| until)
+    }
+
     /// The bound in force, and where it comes from.
     pub(crate) fn bound(&self, declared: Option<u32>, now: Instant) -> Cap {
         let reckoned = self.reckoned.filter(|&(_, until)| now < until).map(|(most, _)| most);

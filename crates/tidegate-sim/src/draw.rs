@@ -1,13 +1,27 @@
 //! Chance, keyed by who draws and for what, so that it does not depend on who came before: two policies meet the same
 //! clients with the same luck.
 
+/// All that will be drawn with one seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Luck(u64);
+
+impl Luck {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(mix(seed ^ 0x9e37_79b9_7f4a_7c15))
+    }
+
+    pub(crate) fn draw(self, who: u64, attempt: u64, purpose: u64) -> Draw {
+        Draw(mix(mix(self.0.wrapping_add(who)).wrapping_add(attempt << 8 | purpose)))
+    }
+}
+
 /// One draw.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Draw(u64);
 
 impl Draw {
     pub(crate) fn new(seed: u64, who: u64, attempt: u64, purpose: u64) -> Self {
-        Self(mix(mix(mix(seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_add(who)).wrapping_add(attempt << 8 | purpose)))
+        Luck::new(seed).draw(who, attempt, purpose)
     }
 
     /// Uniform in `[0, 1)`.

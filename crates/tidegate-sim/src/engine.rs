@@ -10,7 +10,7 @@ use tidegate_governor::Outcome;
 use crate::{
     Ns, SECOND,
     client::{End, Kind},
-    draw::Draw,
+    draw::{Draw, Luck},
     nanos,
     policy::{Answer, Choice, Dial, Fleet, Policy, Who},
     record::{Outage, Record, SAMPLE},
@@ -71,6 +71,23 @@ enum Event {
     Sample,
 }
 
+impl Event {
+    fn client(&self) -> Option<usize> {
+        match *self {
+            Self::Arrive(client)
+            | Self::Enter(client, _)
+            | Self::Patience(client, _)
+            | Self::Free(client, _)
+            | Self::Fault(client, _)
+            | Self::Busy(client, _)
+            | Self::DialTimeout(client, _)
+            | Self::Exhausted(client, _)
+            | Self::Leave(client, _) => Some(client as usize),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Wants no session.
@@ -88,6 +105,8 @@ struct Client {
     state: State,
     proxy: u8,
     step: u8,
+    /// Endpoints failed it in this attempt: they are in [`World::tried`].
+    failed: bool,
     tenant: u16,
     group: u8,
     attempt: u32,
@@ -111,6 +130,7 @@ struct World<'a> {
     scenario: &'a Scenario,
     choice: Choice,
     seed: u64,
+    luck: Luck,
     now: Ns,
     wheel: crate::wheel::Wheel<Event>,
     clients: Vec<Client>,
@@ -132,7 +152,7 @@ struct World<'a> {
 /// Runs a scenario to its end.
 pub(crate) fn run(scenario: &Scenario, choice: Choice, seed: u64) -> Record {
     let mut world = World::new(scenario, choice, seed);
-    while let Some((at, event)) = world.wheel.pop() {
+    while let Some((at, event)) = world.next() {
         world.now = at.max(world.now);
         world.out.events += 1;
         if matches!(event, Event::Sample) && world.is_over() {
@@ -151,6 +171,7 @@ impl<'a> World<'a> {
             scenario,
             choice,
             seed,
+            luck: Luck::new(seed),
             now: 0,
             wheel: crate::wheel::Wheel::new(),
             clients: Vec::new(),
@@ -203,7 +224,7 @@ impl<'a> World<'a> {
         for (g, group) in self.scenario.groups.iter().enumerate() {
             for i in 0..group.count {
                 let id = self.clients.len() as u64;
-                let draw = |purpose| Draw::new(self.seed, id, 0, purpose);
+                let draw = |purpose| self.luck.draw(id, 0, purpose);
                 let place = (f64::from(i) + draw(purpose::JOIN).unit()) / f64::from(group.count);
                 self.wheel.push(group.from + (place * group.span as f64) as Ns, Event::Arrive(id as u32));
                 self.clients.push(Client {
@@ -211,6 +232,7 @@ impl<'a> World<'a> {
                     state: State::Away,
                     proxy: 0,
                     step: 0,
+                    failed: false,
                     tenant: group.tenant.unwrap_or_else(|| draw(purpose::TENANT).below(100) as u16),
                     group: g as u8,
                     attempt: 0,
@@ -223,6 +245,15 @@ impl<'a> World<'a> {
             }
         }
         self.to_join = self.clients.len();
+    }
+
+    fn next(&mut self) -> Option<(Ns, Event)> {
+        let Self { wheel, clients, .. } = self;
+        wheel.pop(|soon| {
+            // Fetches them from memory side by side: one after the other that is most of the time of a run.
+            let states = soon.iter().filter_map(|(_, event)| event.client()).map(|client| clients[client].state as u32);
+            std::hint::black_box(states.sum::<u32>());
+        })
     }
 
     /// Everybody has what they want and nothing more will happen, or it has gone on for long enough.
@@ -291,7 +322,7 @@ impl<'a> World<'a> {
 
     fn draw(&self, client: u32, purpose: u64) -> Draw {
         let c = &self.clients[client as usize];
-        Draw::new(self.seed, client.into(), (u64::from(c.attempt) << 24) + u64::from(c.dials), purpose)
+        self.luck.draw(client.into(), (u64::from(c.attempt) << 24) + u64::from(c.dials), purpose)
     }
 
     /// The policy of the client's proxy, and the time.
@@ -320,19 +351,20 @@ impl<'a> World<'a> {
         c.state = State::Arriving;
         let attempt = c.attempt;
         let patience = nanos(c.kind.patience());
-        let up: Vec<u8> = (0..self.proxies.len() as u8).filter(|&p| self.proxies[usize::from(p)].up).collect();
         if self.now >= self.scenario.measured_from {
             self.out.attempts += 1;
         }
         let second = (self.now / SECOND) as usize;
         self.out.arrivals.resize(self.out.arrivals.len().max(second + 1), 0);
         self.out.arrivals[second] += 1;
-        let Some(&proxy) = up.get(self.draw(client, purpose::PROXY).below(up.len().max(1) as u64) as usize) else {
+        let mut up = (0..self.proxies.len() as u8).filter(|&p| self.proxies[usize::from(p)].up);
+        let proxies = up.clone().count();
+        let Some(proxy) = up.nth(self.draw(client, purpose::PROXY).below(proxies.max(1) as u64) as usize) else {
             return self.turn_away(client, End::Timeout);
         };
         self.clients[client as usize].proxy = proxy;
         self.wheel.push(self.now + patience, Event::Patience(client, attempt));
-        let per_client = 1.0 / (ACCEPT * self.scenario.rate * self.scenario.endpoints as f64 / up.len() as f64);
+        let per_client = 1.0 / (ACCEPT * self.scenario.rate * self.scenario.endpoints as f64 / proxies as f64);
         let p = &mut self.proxies[usize::from(proxy)];
         let slot = p.accept_free.max(self.now);
         if slot > self.now + BACKLOG {
@@ -351,13 +383,13 @@ impl<'a> World<'a> {
     fn enter(&mut self, client: u32) {
         let wait = QUEUE_TIMEOUT * self.draw(client, purpose::WAIT).between(0.8, 1.0);
         self.clients[client as usize].until = self.now + nanos(wait);
-        self.tried.remove(&client);
+        self.forget_tried(client);
         self.ask(client);
     }
 
     fn ask(&mut self, client: u32) {
-        let tried = self.tried.get(&client).cloned().unwrap_or_default();
         let c = &self.clients[client as usize];
+        let tried = if c.failed { self.tried.get(&client).cloned().unwrap_or_default() } else { Vec::new() };
         let (until, tenant, attempt) = (c.until, c.tenant, c.attempt);
         let address = self.address(client);
         if !tried.is_empty() && tried.len() >= self.configured.len() {
@@ -367,6 +399,12 @@ impl<'a> World<'a> {
         let At { policy, now } = self.policy(client);
         let answer = policy.arrive(Who { client, tenant, address, tried: &tried, until }, now);
         self.carry_out(client, answer);
+    }
+
+    fn forget_tried(&mut self, client: u32) {
+        if std::mem::take(&mut self.clients[client as usize].failed) {
+            self.tried.remove(&client);
+        }
     }
 
     fn carry_out(&mut self, client: u32, answer: Answer) {
@@ -425,6 +463,7 @@ impl<'a> World<'a> {
         let dial = c.dial;
         let At { policy, now } = self.policy(client);
         policy.report(dial, outcome, now);
+        self.clients[client as usize].failed = true;
         self.tried.entry(client).or_default().push(dial.endpoint);
         self.ask(client);
     }
@@ -441,7 +480,7 @@ impl<'a> World<'a> {
         let (since, kind, tenant, group, attempt) = (c.since, c.kind, c.tenant, c.group, c.attempt);
         self.connected += 1;
         self.wanting -= 1;
-        self.tried.remove(&job.client);
+        self.forget_tried(job.client);
         if since >= self.scenario.measured_from {
             self.out.outages.push(Outage { since, back: self.now, kind, tenant });
         }
@@ -478,7 +517,7 @@ impl<'a> World<'a> {
         }
         let group = &self.scenario.groups[usize::from(self.clients[client as usize].group)];
         let (draw, network) = (self.draw(client, purpose::DELAY), self.network(client));
-        let page = Draw::new(self.seed, client.into(), 0, purpose::PAGE).unit();
+        let page = self.luck.draw(client.into(), 0, purpose::PAGE).unit();
         let c = &mut self.clients[client as usize];
         c.state = State::Backoff;
         if group.gives_up.is_some_and(|after| self.now > c.since + after) {
@@ -496,7 +535,7 @@ impl<'a> World<'a> {
 
     /// A fifth of the clients share their address with about a hundred others.
     fn address(&self, client: u32) -> u64 {
-        let draw = Draw::new(self.seed, client.into(), 0, purpose::ADDRESS);
+        let draw = self.luck.draw(client.into(), 0, purpose::ADDRESS);
         if draw.unit() < 0.2 {
             let crowds = (self.clients.len() as u64 / 500).max(1);
             1 << 40 | draw.next().below(crowds)
@@ -535,7 +574,7 @@ impl<'a> World<'a> {
 
     fn wants_again(&mut self, client: u32) {
         let (draw, network) = (self.draw(client, purpose::DELAY), self.network(client));
-        let page = Draw::new(self.seed, client.into(), 0, purpose::PAGE).unit();
+        let page = self.luck.draw(client.into(), 0, purpose::PAGE).unit();
         let c = &mut self.clients[client as usize];
         c.since = self.now;
         self.wanting += 1;
@@ -705,6 +744,9 @@ impl<'a> World<'a> {
     /// Carries out what the policies have decided, and arms their timers.
     fn settle(&mut self) {
         for p in 0..self.proxies.len() {
+            if !self.proxies[p].touched {
+                continue;
+            }
             while std::mem::take(&mut self.proxies[p].touched) {
                 while let Some((client, answer)) = self.proxies[p].policy.poll(self.now) {
                     self.carry_out(client, answer);

@@ -8,67 +8,123 @@ use std::{
 use crate::Ns;
 
 /// About a millisecond: so few events share a bucket that ordering them costs nothing.
-const BUCKET_BITS: u32 = 20;
-const BUCKETS: u64 = 1 << 15;
-
-type Entry<T> = Reverse<(Ns, u64, T)>;
+const BUCKET_BITS: u32 = 22;
+const BUCKETS: u64 = 1 << 13;
+/// Events kept side by side: to go from one to the next through memory would be the slowest step of all.
+const CHUNK: usize = 10;
+/// The end of a list.
+const NONE: u32 = u32::MAX;
 
 /// Events in order of time, and of arrival where times are equal.
 pub(crate) struct Wheel<T> {
-    /// The bucket being emptied.
-    current: BinaryHeap<Entry<T>>,
+    /// The bucket being emptied, its last event first.
+    current: Vec<(Ns, T)>,
+    /// What came into that bucket since.
+    late: BinaryHeap<Reverse<(Ns, u64, T)>>,
+    came_late: u64,
     /// Number of that bucket.
     at: u64,
-    near: Vec<Vec<Entry<T>>>,
+    /// The latest chunk of each bucket.
+    near: Vec<u32>,
     near_count: usize,
+    /// Buckets are lists of chunks, so that the memory in use is that of the events there are.
+    chunks: Vec<Chunk<T>>,
+    spare: u32,
     /// Beyond the wheel, by bucket.
-    far: BTreeMap<u64, Vec<Entry<T>>>,
-    pushed: u64,
+    far: BTreeMap<u64, Vec<(Ns, T)>>,
 }
 
-impl<T: Ord> Wheel<T> {
+struct Chunk<T> {
+    events: [(Ns, T); CHUNK],
+    len: u32,
+    before: u32,
+}
+
+impl<T: Copy + Ord> Wheel<T> {
     pub(crate) fn new() -> Self {
         Self {
-            current: BinaryHeap::new(),
+            current: Vec::new(),
+            late: BinaryHeap::new(),
+            came_late: 0,
             at: 0,
-            near: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            near: vec![NONE; BUCKETS as usize],
             near_count: 0,
+            chunks: Vec::new(),
+            spare: NONE,
             far: BTreeMap::new(),
-            pushed: 0,
         }
     }
 
     /// What is due in the past happens now.
     pub(crate) fn push(&mut self, at: Ns, event: T) {
-        let entry = Reverse((at, self.pushed, event));
-        self.pushed += 1;
         let bucket = at >> BUCKET_BITS;
         if bucket <= self.at {
-            self.current.push(entry);
+            self.came_late += 1;
+            self.late.push(Reverse((at, self.came_late, event)));
         } else if bucket < self.at + BUCKETS {
-            self.near[(bucket % BUCKETS) as usize].push(entry);
-            self.near_count += 1;
+            self.push_near(bucket, at, event);
         } else {
-            self.far.entry(bucket).or_default().push(entry);
+            self.far.entry(bucket).or_default().push((at, event));
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(Ns, T)> {
-        while self.current.is_empty() {
+    /// The next event; `look` is shown each bucket when its turn comes.
+    pub(crate) fn pop(&mut self, look: impl Fn(&[(Ns, T)])) -> Option<(Ns, T)> {
+        while self.current.is_empty() && self.late.is_empty() {
             if self.near_count > 0 {
                 self.at += 1;
             } else {
                 self.at = *self.far.first_key_value()?.0;
             }
-            let near = std::mem::take(&mut self.near[(self.at % BUCKETS) as usize]);
-            self.near_count -= near.len();
-            self.current.extend(near);
-            // A bucket is far when it is filled and may have come near since.
-            if let Some(first) = self.far.first_entry().filter(|first| *first.key() <= self.at) {
-                self.current.extend(first.remove());
-            }
+            self.fill();
+            look(&self.current);
         }
-        self.current.pop().map(|Reverse((at, _, event))| (at, event))
+        // Of two at the same time the late one came later.
+        let late_is_first = match (self.current.last(), self.late.peek()) {
+            (Some((at, _)), Some(Reverse((late, ..)))) => late < at,
+            (current, _) => current.is_none(),
+        };
+        if late_is_first { self.late.pop().map(|Reverse((at, _, event))| (at, event)) } else { self.current.pop() }
+    }
+
+    fn push_near(&mut self, bucket: u64, at: Ns, event: T) {
+        self.near_count += 1;
+        let latest = &mut self.near[(bucket % BUCKETS) as usize];
+        if let Some(chunk) = self.chunks.get_mut(*latest as usize)
+            && (chunk.len as usize) < CHUNK
+        {
+            chunk.events[chunk.len as usize] = (at, event);
+            chunk.len += 1;
+            return;
+        }
+        let before = *latest;
+        if let Some(chunk) = self.chunks.get_mut(self.spare as usize) {
+            *latest = self.spare;
+            self.spare = chunk.before;
+            chunk.events[0] = (at, event);
+            (chunk.len, chunk.before) = (1, before);
+        } else {
+            *latest = self.chunks.len() as u32;
+            self.chunks.push(Chunk { events: [(at, event); CHUNK], len: 1, before });
+        }
+    }
+
+    /// Takes the bucket whose turn it is.
+    fn fill(&mut self) {
+        let mut next = std::mem::replace(&mut self.near[(self.at % BUCKETS) as usize], NONE);
+        while let Some(chunk) = self.chunks.get_mut(next as usize) {
+            let len = chunk.len as usize;
+            self.current.extend(chunk.events[..len].iter().rev());
+            self.near_count -= len;
+            let before = std::mem::replace(&mut chunk.before, self.spare);
+            (self.spare, next) = (next, before);
+        }
+        // A bucket is far when it is filled and may have come near since: what is there came first.
+        if let Some(first) = self.far.first_entry().filter(|first| *first.key() <= self.at) {
+            self.current.extend(first.remove().into_iter().rev());
+        }
+        // Stable: the latest first, also of those at the same time.
+        self.current.sort_by_key(|&(at, _)| Reverse(at));
     }
 }
 
@@ -86,13 +142,13 @@ mod tests {
             wheel.push(now + draw.below(span), i);
             left += 1;
             if i % 3 == 0 {
-                let (at, _) = wheel.pop().unwrap();
+                let (at, _) = wheel.pop(|_| ()).unwrap();
                 assert!(at >= now);
                 now = at;
                 left -= 1;
             }
         }
-        while let Some((at, _)) = wheel.pop() {
+        while let Some((at, _)) = wheel.pop(|_| ()) {
             assert!(at >= now);
             now = at;
             left -= 1;

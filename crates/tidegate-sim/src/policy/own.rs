@@ -1,7 +1,8 @@
 //! The governor, as the proxy drives it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    hash::{BuildHasherDefault, Hasher},
     time::{Duration, Instant},
 };
 
@@ -17,9 +18,10 @@ pub(crate) struct Own {
     /// Virtual time zero.
     zero: Instant,
     ids: Vec<EndpointId>,
-    names: HashMap<EndpointId, u16>,
-    tickets: HashMap<u32, Ticket>,
-    clients: HashMap<Ticket, u32>,
+    names: BTreeMap<EndpointId, u16>,
+    /// By client.
+    tickets: Vec<Option<Ticket>>,
+    clients: HashMap<Ticket, u32, BuildHasherDefault<Numbers>>,
     permits: Vec<Option<Permit>>,
     free: Vec<u32>,
 }
@@ -34,9 +36,9 @@ impl Own {
             governor: Governor::new(Limits::default(), seed),
             zero,
             ids: Vec::new(),
-            names: HashMap::new(),
-            tickets: HashMap::new(),
-            clients: HashMap::new(),
+            names: BTreeMap::new(),
+            tickets: Vec::new(),
+            clients: HashMap::default(),
             permits: Vec::new(),
             free: Vec::new(),
         }
@@ -60,6 +62,28 @@ impl Own {
     fn take(&mut self, dial: Dial) -> Permit {
         self.free.push(dial.token);
         self.permits[dial.token as usize].take().expect("a dial ends once")
+    }
+}
+
+/// Tickets are numbers that nobody chose with bad intent.
+#[derive(Default)]
+struct Numbers(u64);
+
+impl Hasher for Numbers {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -96,7 +120,9 @@ impl Policy for Own {
             Verdict::Admit(permit) => Answer::Dial(self.keep(permit)),
             Verdict::Refuse(refusal) => Answer::Refuse(told(refusal)),
             Verdict::Wait(ticket, _) => {
-                self.tickets.insert(who.client, ticket);
+                let client = who.client as usize;
+                self.tickets.resize(self.tickets.len().max(client + 1), None);
+                self.tickets[client] = Some(ticket);
                 self.clients.insert(ticket, who.client);
                 Answer::Wait
             }
@@ -104,7 +130,7 @@ impl Policy for Own {
     }
 
     fn cancel(&mut self, client: u32, now: Ns) {
-        if let Some(ticket) = self.tickets.remove(&client) {
+        if let Some(ticket) = self.tickets.get_mut(client as usize).and_then(Option::take) {
             self.clients.remove(&ticket);
             self.governor.cancel(ticket, self.at(now));
         }
@@ -134,7 +160,7 @@ impl Policy for Own {
     fn poll(&mut self, now: Ns) -> Option<(u32, Answer)> {
         let Event { ticket, verdict } = self.governor.poll_event(self.at(now))?;
         let client = self.clients.remove(&ticket).expect("an event for somebody who waits");
-        self.tickets.remove(&client);
+        self.tickets[client as usize] = None;
         let answer = match verdict {
             Parked::Admit(permit) => Answer::Dial(self.keep(permit)),
             Parked::Refuse(refusal) => Answer::Refuse(told(refusal)),

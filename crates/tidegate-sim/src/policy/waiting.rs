@@ -1,6 +1,6 @@
 //! What the other policies have in common: which endpoint, and who waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use tidegate_governor::Outcome;
 
@@ -43,7 +43,8 @@ impl Backends {
             let e = &self.seen[i];
             e.configured && e.down_until <= now && !tried.contains(&(i as u16)) && fits(e)
         };
-        let in_turn = (1..=n).map(|step| (self.last + step) % n);
+        let first = (self.last + 1) % n.max(1);
+        let in_turn = (first..n).chain(0..first);
         let best = in_turn.filter(fits).min_by_key(|&i| self.seen[i].sessions + self.seen[i].handshakes)?;
         self.last = best;
         self.seen[best].handshakes += 1;
@@ -76,34 +77,48 @@ impl Backends {
 /// First come, first served, for a time.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    order: VecDeque<(u32, u64)>,
-    inside: BTreeMap<u32, (u64, Ns, Vec<u16>)>,
-    joined: u64,
+    order: VecDeque<Waiting>,
+    /// By client: which of its joinings counts. 0: it does not wait.
+    inside: Vec<u32>,
+    len: usize,
+    joined: u32,
+}
+
+/// Somebody who joined, and may have left since.
+#[derive(Debug)]
+struct Waiting {
+    client: u32,
+    joined: u32,
+    until: Ns,
+    tried: Vec<u16>,
 }
 
 impl Line {
     pub(crate) fn len(&self) -> usize {
-        self.inside.len()
+        self.len
     }
 
     pub(crate) fn join(&mut self, client: u32, tried: &[u16], until: Ns) {
         self.joined += 1;
-        self.order.push_back((client, self.joined));
-        self.inside.insert(client, (self.joined, until, tried.to_vec()));
+        self.order.push_back(Waiting { client, joined: self.joined, until, tried: tried.to_vec() });
+        let client = client as usize;
+        self.inside.resize(self.inside.len().max(client + 1), 0);
+        self.len += usize::from(self.inside[client] == 0);
+        self.inside[client] = self.joined;
     }
 
     pub(crate) fn leave(&mut self, client: u32) {
-        self.inside.remove(&client);
+        if let Some(joined) = self.inside.get_mut(client as usize) {
+            self.len -= usize::from(*joined != 0);
+            *joined = 0;
+        }
     }
 
     /// Who is first, what failed it already, and until when it waits.
     pub(crate) fn first(&mut self) -> Option<(u32, &[u16], Ns)> {
-        while let Some(&(client, joined)) = self.order.front() {
-            if self.inside.get(&client).is_some_and(|inside| inside.0 == joined) {
-                return self.inside.get(&client).map(|(_, until, tried)| (client, &tried[..], *until));
-            }
+        while self.order.front().is_some_and(|first| self.inside[first.client as usize] != first.joined) {
             self.order.pop_front();
         }
-        None
+        self.order.front().map(|first| (first.client, &first.tried[..], first.until))
     }
 }
