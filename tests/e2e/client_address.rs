@@ -42,7 +42,11 @@ async fn seen_behind(gate: &Tidegate, upstream: &Upstream, start: &[u8]) -> Vec<
 
 /// What comes back, to the connection's end, for these bytes.
 async fn answer_to(gate: &Tidegate, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(gate.address()).await.expect("a connection");
+    answer_at(gate.address(), bytes).await
+}
+
+async fn answer_at(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(bytes).await.expect("room to send");
     let mut answer = Vec::new();
     // A reset is an end, too.
@@ -135,12 +139,44 @@ async fn haproxy_in_front_says_who_the_client_is() {
     }
 }
 
-/// A session from one of the addresses that loopback has.
-async fn from_address(address: &str, to: SocketAddr) -> Peer {
+#[tokio::test]
+async fn nginx_in_front_passes_tls_on_and_says_who_the_client_is() {
+    let (Some(node), certificate) = (Runtime::node(), Certificate::new()) else { return };
+    let mut backend = node.backend(&json!({})).await;
+    let setup = Setup::proxy_to(backend.address()).tls(&certificate);
+    let mut gate = setup.listener(format!("{TRUST}\nproxy_protocol = \"v1\"")).start().await;
+    let passes = format!("proxy_pass {};\nproxy_protocol on;", gate.address());
+    let Some(nginx) = PeerProxy::nginx_stream(&passes).await else { return };
+    let mut client = Handshake::to(nginx.address())
+        .open_over(certificate.connect(connect_from("127.0.0.76", nginx.address()).await).await)
+        .await;
+    let opened = backend.opened().await;
+    assert_eq!(opened["headers"]["x-forwarded-for"], "127.0.0.76", "{opened}");
+    assert_eq!(opened["headers"]["x-forwarded-proto"], "https", "{opened}");
+    client.send(Frame::text("close 1012 soon")).await;
+    let close = client.close().await;
+    assert_eq!((close.code, close.reason.as_str()), (Some(1012), "soon"));
+    client.answer_close(&close).await;
+    assert_eq!(gate.record().await.text("client_ip"), "127.0.0.76");
+
+    // The same nginx, once it is nobody's that is believed.
+    gate.set_listener(format!("tls = {{ {} }}\n{SOMEBODY}\nproxy_protocol = \"v1\"", certificate.keys()));
+    let config = "[[route]]\nupstream = \"backend\"\n[upstream.backend]\nservers = []\n";
+    assert!(gate.reload(config).await);
+    assert_eq!(answer_at(nginx.address(), &certificate.hello()).await, b"");
+    refused(&gate, "untrusted", 1.0).await;
+}
+
+/// A connection from one of the addresses that loopback has.
+async fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::new(address.parse().expect("an address"), 0)).expect("an address of loopback");
-    let stream = socket.connect(to).await.expect("a connection");
-    Handshake::to(to).open_over(stream).await
+    socket.connect(to).await.expect("a connection")
+}
+
+/// A session from there.
+async fn from_address(address: &str, to: SocketAddr) -> Peer {
+    Handshake::to(to).open_over(connect_from(address, to).await).await
 }
 
 #[tokio::test]

@@ -45,21 +45,41 @@ impl PeerProxy {
     /// # Panics
     /// When it does not start.
     pub async fn nginx(listen: &str, server: &str) -> Option<Self> {
-        let program = Tool::Nginx.need()?;
         let (directory, address) = (Scratch::new("nginx"), free_address());
         let temporary = |what: &str| format!("{what}_temp_path {};\n", directory.join(what).display());
         let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(temporary).concat();
         let config = format!(
-            "daemon off;\nmaster_process off;\npid {pid};\nerror_log {log};\nevents {{}}\nhttp {{\naccess_log off;\n{paths}\
+            "http {{\naccess_log off;\n{paths}\
              map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}\n\
              server {{\nlisten {address} {listen};\n{server}\n}}\n}}\n",
-            pid = directory.join("pid").display(),
-            log = directory.join("error.log").display(),
+        );
+        Self::start_nginx(&config, address, directory).await
+    }
+
+    /// nginx that passes bytes on, with these directives in its only `server`; as [`haproxy`](Self::haproxy).
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn nginx_stream(server: &str) -> Option<Self> {
+        let module = Tool::NginxStream.need()?;
+        let (directory, address) = (Scratch::new("nginx"), free_address());
+        let config =
+            format!("load_module {};\nstream {{\nserver {{\nlisten {address};\n{server}\n}}\n}}\n", module.display());
+        Self::start_nginx(&config, address, directory).await
+    }
+
+    async fn start_nginx(config: &str, address: SocketAddr, directory: Scratch) -> Option<Self> {
+        let program = Tool::Nginx.need()?;
+        let (pid, log) = (directory.join("pid"), directory.join("error.log"));
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid {};\nerror_log {};\n{config}events {{}}\n",
+            pid.display(),
+            log.display()
         );
         let file = directory.join("nginx.conf");
         fs::write(&file, config).expect("the configuration is written");
         let mut command = Command::new(program);
-        command.arg("-p").arg(directory.path()).arg("-c").arg(file).arg("-e").arg(directory.join("error.log"));
+        command.arg("-p").arg(directory.path()).arg("-c").arg(file).arg("-e").arg(log);
         Some(Self::start(&mut command, address, directory).await)
     }
 

@@ -32,6 +32,8 @@ pub enum Tool {
     Haproxy,
     /// nginx, as [`Self::Haproxy`].
     Nginx,
+    /// nginx' module for plain TCP, `stream`, which Debian packs by itself.
+    NginxStream,
     /// Counts instructions, for `cargo xtask bench micro`.
     Valgrind,
     /// What `cargo xtask bench macro` counts system calls with.
@@ -40,7 +42,7 @@ pub enum Tool {
 
 impl Tool {
     /// Everything the tests need.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Node,
         Self::Python,
         Self::Chromium,
@@ -50,6 +52,7 @@ impl Tool {
         Self::SocketActivate,
         Self::Haproxy,
         Self::Nginx,
+        Self::NginxStream,
     ];
     /// What only benchmarks need.
     pub const BENCHMARKS: [Self; 2] = [Self::Valgrind, Self::Strace];
@@ -82,6 +85,7 @@ impl Tool {
             Self::SocketActivate => find_or_install("systemd-socket-activate", "systemd"),
             Self::Haproxy => bring_from_package(&tools, "haproxy", "haproxy"),
             Self::Nginx => bring_from_package(&tools, "nginx", "nginx"),
+            Self::NginxStream => bring_from_package(&tools, "libnginx-mod-stream", "ngx_stream_module.so"),
             Self::Valgrind => find_or_install("valgrind", "valgrind"),
             Self::Strace => find_or_install("strace", "strace"),
         }
@@ -153,7 +157,7 @@ fn bring_from_package(tools: &Path, package: &str, program: &str) -> Result<Path
         let unpack = format!("dpkg-deb --extract {package}_*.deb .");
         run(Command::new("sh").args(["-c", &unpack]).current_dir(&directory))
     })?;
-    let places = ["usr/bin", "usr/sbin"].map(|place| directory.join(place).join(program));
+    let places = ["usr/bin", "usr/sbin", "usr/lib/nginx/modules"].map(|place| directory.join(place).join(program));
     let found = places.into_iter().find(|file| file.is_file());
     let found = found.ok_or_else(|| format!("the package {package} has no {program}"))?;
     if lacks_libraries(&found) {
@@ -191,10 +195,10 @@ fn once(directory: &Path, sources: &[&str], work: impl FnOnce() -> Result<(), St
     fs::write(stamp, wanted).map_err(|error| error.to_string())
 }
 
-/// The first of `names` on the path, or where Debian keeps servers.
+/// The first of `names` on the path, or where Debian keeps servers and nginx' modules.
 fn find(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let entries = || std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+    let entries = || std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/lib/nginx/modules".into()]);
     names.iter().find_map(|name| entries().map(|entry| entry.join(name)).find(|file| file.is_file()))
 }
 
