@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use harness::raw::Close;
-use harness::{Backend, Frame, Handshake, Runtime, Setup, Tidegate, Upstream, eventually, http};
+use harness::{Backend, Echo, Frame, Handshake, Runtime, Setup, Tidegate, Upstream, eventually, http};
 use serde_json::{Value, json};
 
 use crate::session::exchange;
@@ -216,4 +216,35 @@ async fn a_dead_endpoint_costs_no_client_its_session() {
     assert!(refused >= 1.0, "the dead one was tried: {refused}");
     assert_eq!(retried, refused, "and each time another");
     assert_eq!(metrics.accepted(), 6.0);
+}
+
+#[tokio::test]
+async fn each_endpoint_has_metrics_of_its_own_if_it_is_to() {
+    let (echo, other) = (Echo::start().await, Echo::start().await);
+    let gone = Upstream::bind().await.address();
+    let (here, there, nobody) = (echo.address().to_string(), other.address().to_string(), gone.to_string());
+    let keys = "endpoint_metrics = true\nmax_sessions_per_server = 7\n\
+                health = { kind = \"tcp\", interval = \"100ms\", fall = 1 }";
+    let gate = start(&[echo.address(), gone], keys).await;
+    let up = |metrics: &harness::Metrics, at: &str| metrics.sum("tidegate_endpoint_up", &[("endpoint", at)]);
+    gate.metrics_where("what is wrong", |metrics| up(metrics, &here) == 1.0 && up(metrics, &nobody) == 0.0).await;
+    let held = [Handshake::to(gate.address()).open().await, Handshake::to(gate.address()).open().await];
+    let metrics = gate.metrics().await;
+    let of = |name: &str, at: &str| metrics.metric(name, &[("upstream", "backend"), ("endpoint", at)]);
+    assert_eq!((of("tidegate_endpoint_sessions", &here), of("tidegate_endpoint_sessions", &nobody)), (2.0, 0.0));
+    assert_eq!(of("tidegate_endpoint_handshakes_in_flight", &here), 0.0);
+    let declared = [("endpoint", here.as_str()), ("source", "declared")];
+    assert_eq!(metrics.metric("tidegate_endpoint_sessions_limit", &declared), 7.0);
+
+    // One that is removed is there as long as it has sessions.
+    let keys = "endpoint_metrics = true\n[defaults]\non_remove = \"keep\"";
+    assert!(gate.reload(&pool(&[other.address()], keys)).await);
+    let metrics = gate.metrics().await;
+    assert_eq!((up(&metrics, &there), up(&metrics, &here)), (1.0, 0.0));
+    assert_eq!(metrics.metric("tidegate_endpoint_sessions", &[("endpoint", &here)]), 2.0);
+    drop(held);
+    let names = |metrics: &harness::Metrics| metrics.count("tidegate_endpoint_up", &[]);
+    gate.metrics_where("one endpoint", |metrics| names(metrics) == 1).await;
+    assert!(gate.reload(&pool(&[other.address()], "")).await);
+    assert_eq!(names(&gate.metrics().await), 0);
 }

@@ -72,6 +72,11 @@ impl Metrics {
         }
     }
 
+    /// How many series of `name` carry `labels`.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> usize {
+        self.matching(name, labels).count()
+    }
+
     /// Whether there is a series of `name`, whatever its labels.
     pub fn has(&self, name: &str) -> bool {
         self.samples.iter().any(|sample| sample.name == name)

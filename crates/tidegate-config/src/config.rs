@@ -292,6 +292,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// Each connection to an endpoint begins with a PROXY header of version 2 that says who the client is.
     pub proxy_protocol: bool,
+    /// Metrics show each endpoint by itself, too. Default no.
+    pub endpoint_metrics: bool,
 }
 
 /// One endpoint.

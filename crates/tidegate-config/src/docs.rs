@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     keys::{Key, Kind, Presence, Section},
-    sections::{DEFAULTS, NOT_YET, SECTIONS},
+    sections::{DEFAULTS, SECTIONS},
 };
 
 /// `docs/config.md`: every key with its type, default, bounds, what it does and why the default is what it is.
@@ -14,12 +14,6 @@ pub fn reference_markdown() -> String {
     for section in SECTIONS {
         write_section(&mut page, section);
     }
-    let planned: Vec<String> = NOT_YET.iter().map(|name| format!("`{name}`")).collect();
-    let _ = writeln!(
-        page,
-        "\n## Not supported yet\n\nThese keys are planned and are errors until then: {}.",
-        planned.join(", ")
-    );
     page
 }
 

@@ -49,9 +49,6 @@ pub(crate) static SECTIONS: [&Section; 19] = [
     &LOG,
 ];
 
-/// Keys that are planned, so that a file written for a later version is told so instead of being corrected.
-pub(crate) const NOT_YET: [&str; 1] = ["endpoint_metrics"];
-
 pub(crate) static ROOT: Section = Section {
     title: "top level",
     doc: "Keys before the first table, and the tables themselves.",

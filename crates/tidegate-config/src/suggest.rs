@@ -6,7 +6,7 @@ use crate::{
     convert::shorten,
     errors::{Complaint, Problems},
     keys::Section,
-    sections::{NOT_YET, SECTIONS},
+    sections::SECTIONS,
 };
 
 /// Reports every key of the table that none of the sections has.
@@ -41,10 +41,6 @@ pub(crate) fn nearest<'c>(name: &str, candidates: impl Iterator<Item = &'c str>)
 }
 
 fn unknown(name: &str, sections: &[&'static Section]) -> Complaint {
-    if NOT_YET.contains(&name) {
-        return Complaint::new(format!("`{name}` is not supported yet"))
-            .help("this version would not act on it: remove it");
-    }
     if name.contains("verify") || name.contains("insecure") {
         return Complaint::new(format!("unknown key `{}` in {}", shorten(name), sections[0].title))
             .help("a certificate is always verified: name its authority with `ca`, its name with `server_name`");

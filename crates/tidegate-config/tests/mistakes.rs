@@ -109,7 +109,7 @@ fn unknown_keys() {
     check_upstream("queue_timeout = \"1s\"", 1, "`queue_timeout` belongs to [defaults]");
     check_upstream("zzz = 1", 1, "unknown key `zzz` in [upstream.NAME]");
     check_upstream("announced_capacity = 1", 22, "`announced_capacity`");
-    check_upstream("endpoint_metrics = true", 1, "`endpoint_metrics` is not supported yet");
+    check_upstream("endpoint_metrics = \"on\"", 20, "`endpoint_metrics`");
     check_route("conect_timeout = \"1s\"", 1, "did you mean `connect_timeout`?");
     check_in("[defaults]", "keepalive = \"1s\"", 1, "unknown key `keepalive` in [defaults]");
     check_in("[log]", "acess = \"off\"", 1, "did you mean `access`?");

@@ -3,6 +3,8 @@
 //! Label values come from the configuration or from enums in the code, never from a client: how many series there
 //! are does not depend on who connects.
 
+mod endpoints;
+
 use std::{
     fmt::Write as _,
     sync::{PoisonError, RwLock, RwLockReadGuard},
@@ -18,6 +20,7 @@ use tidegate_session::{End, Loss, Record, Side};
 use tidegate_wire::{CloseFrame, Violation};
 
 use crate::counters::HotCounters;
+use endpoints::Endpoints;
 
 const HANDSHAKE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const HINT_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
@@ -57,6 +60,7 @@ pub(crate) struct Metrics {
     pub(crate) upstream_retries: IntCounterVec,
     pub(crate) upstream_connect_duration: HistogramVec,
     pub(crate) upstream_endpoints: IntGaugeVec,
+    pub(crate) endpoints: Endpoints,
     pub(crate) upstream_rests: IntCounterVec,
     pub(crate) health_checks: IntCounterVec,
     pub(crate) resolver_lookups: IntCounterVec,
@@ -225,6 +229,7 @@ impl Metrics {
                 "Endpoints by state; unhealthy: down by health check, or resting after failures.",
                 &["upstream", "state"],
             ),
+            endpoints: Endpoints::new(&mut make),
             upstream_rests: make.counter(
                 "upstream_rests_total",
                 "Rests of endpoints: for a while no client went there. cause: connect, timeout, failure (other), \

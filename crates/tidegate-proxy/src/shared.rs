@@ -236,6 +236,7 @@ impl Shared {
         ] {
             gauges.reset();
         }
+        metrics.endpoints.reset();
         metrics.client_addresses.set(self.addresses.len() as i64);
         let config = self.live.load();
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,7 +248,11 @@ impl Shared {
             let (cooling, healthy): (Vec<_>, Vec<_>) = configured.partition(|e| e.down || e.cooling_until.is_some());
             metrics.upstream_endpoints.with_label_values(&[name, "healthy"]).set(healthy.len() as i64);
             metrics.upstream_endpoints.with_label_values(&[name, "unhealthy"]).set(cooling.len() as i64);
-            let declared = config.config.upstreams.get(name).and_then(|upstream| upstream.capacity.max_sessions);
+            let configured = config.config.upstreams.get(name);
+            if configured.is_some_and(|upstream| upstream.endpoint_metrics) {
+                metrics.endpoints.show(name, &seen.endpoints);
+            }
+            let declared = configured.and_then(|upstream| upstream.capacity.max_sessions);
             if let Some((limit, source)) = session_limit(&seen, declared) {
                 metrics.governor_limit.with_label_values(&[name.as_str(), source]).set(limit.into());
             }

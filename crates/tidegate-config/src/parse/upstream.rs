@@ -99,6 +99,7 @@ fn upstream(
         announced_capacity: reader.flag("announced_capacity"),
         tls,
         proxy_protocol: reader.choice("proxy_protocol", choices::PROXY_PROTOCOL_OUT),
+        endpoint_metrics: reader.flag("endpoint_metrics"),
     }
 }
 

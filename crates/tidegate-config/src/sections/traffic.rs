@@ -279,6 +279,15 @@ pub(crate) static UPSTREAM: Section = Section {
                   client's address. Connections for plain HTTP are then not kept for the next request.",
             reason: "A server that does not expect it takes it for a broken request.",
         },
+        Key {
+            name: "endpoint_metrics",
+            kind: Flag,
+            presence: Default("false"),
+            doc: "Show each server by itself, too: `tidegate_endpoint_up`, `_sessions`, `_sessions_limit` and \
+                  `_handshakes_in_flight`, with its address as the label `endpoint`. Its series go when it does.",
+            reason: "Four series for each address that a server ever had: with names whose addresses change all the \
+                     time a Prometheus would remember them all. `/governor` shows them in any case.",
+        },
     ],
 };
 
