@@ -1,6 +1,6 @@
 //! Requests over HTTP/2: those that get no WebSocket, and those that want none.
 
-use harness::certificate::Certificate;
+use harness::certificate::{Authority, Certificate};
 use harness::metrics::name;
 use harness::raw::pair;
 use harness::{Echo, Http2, Setup, Tidegate, Upstream};
@@ -245,4 +245,46 @@ async fn clients_of_http1_are_served_on_the_same_listener_and_http2_can_be_off()
     let upstream = Upstream::bind().await;
     let gate = Setup::proxy_to(upstream.address()).start().await;
     let _both = pair(gate.address(), &upstream).await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_host_of_another_certificate_is_misdirected() {
+    let (authority, upstream) = (Authority::new(), Upstream::bind().await);
+    let [default, site, api] =
+        [&["localhost"][..], &["www.example", "*.example"], &["api.example"]].map(|names| authority.issue(names));
+    let others = format!("sni = [{{ {} }}, {{ {} }}]", site.keys(), api.keys());
+    let listener = format!("tls = {{ {}, {others} }}", default.keys());
+    let gate = Setup::proxy_to(upstream.address()).listener(listener).start().await;
+    tokio::spawn(async move {
+        loop {
+            let _ = upstream.arrival().await.try_answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    // Whom a connection was opened for, the hosts that it is for, and those that it is not.
+    let localhost = format!("localhost:{}", gate.address().port());
+    let cases: [(&str, &[&str], &[&str]); 3] = [
+        // Nobody has a certificate of another's own: another connection would be no better.
+        ("localhost", &[&localhost, "127.0.0.1", "unknown.test"], &["www.example", "api.example"]),
+        // A wildcard is for whoever it covers, and so a browser comes with it.
+        (
+            "www.example",
+            &["WWW.example", "mail.example:443", "api.example"],
+            &["localhost", "unknown.test", "a.b.example"],
+        ),
+        ("api.example", &["api.example", "api.example."], &["www.example", "mail.example", "127.0.0.1"]),
+    ];
+    for (opened, good, bad) in cases {
+        let options = json!({ "sni": opened, "ca": authority.file() });
+        let Some(mut client) = Http2::connect_with(&gate, &default, options).await else { return };
+        for (host, status) in good.iter().map(|host| (host, 200)).chain(bad.iter().map(|host| (host, 421))) {
+            let answer = client.answer(json!({ "do": "request", "name": host, "authority": host })).await;
+            assert_eq!(answer.status, status, "{opened} {host}: {answer:?}");
+        }
+        // The connection goes on, and a WebSocket is no exception.
+        let socket = json!({ "do": "websocket", "name": "socket", "authority": bad[0] });
+        assert_eq!(client.answer(socket).await.status, 421);
+        let again = json!({ "do": "request", "name": "again", "authority": good[0] });
+        assert_eq!(client.answer(again).await.status, 200);
+    }
+    assert_eq!(gate.metrics().await.sum(name::HANDSHAKES, &[("reason", "misdirected"), ("status", "421")]), 11.0);
 }

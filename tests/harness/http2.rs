@@ -32,13 +32,16 @@ impl Http2 {
         Self::connect_with(gate, trusted, json!({})).await
     }
 
-    /// As [`Self::connect`], with options of the script: `window`, bytes that the client takes of each stream.
+    /// As [`Self::connect`], with options of the script: `window`, bytes that the client takes of each stream; `sni`,
+    /// whom it asks for; `ca`, an authority to trust instead.
     ///
     /// # Panics
     /// As [`Self::connect`].
     pub async fn connect_with(gate: &Tidegate, trusted: &Certificate, mut options: Value) -> Option<Self> {
         options["port"] = json!(gate.address().port());
-        options["ca"] = json!(trusted.certificate_file());
+        if options["ca"].is_null() {
+            options["ca"] = json!(trusted.certificate_file());
+        }
         let script = Runtime::python()?.script("http2-client", &options);
         let mut this = Self { script, seen: VecDeque::new() };
         assert_eq!(this.event("connected").await["alpn"], "h2");

@@ -333,7 +333,7 @@ async def main():
     context = ssl.create_default_context(cafile=options["ca"])
     context.set_alpn_protocols(options.get("alpn", ["h2", "http/1.1"]))
     reader, writer = await asyncio.open_connection(
-        "127.0.0.1", options["port"], ssl=context, server_hostname="localhost"
+        "127.0.0.1", options["port"], ssl=context, server_hostname=options.get("sni", "localhost")
     )
     report("connected", alpn=writer.get_extra_info("ssl_object").selected_alpn_protocol())
     client = Client(reader, writer)

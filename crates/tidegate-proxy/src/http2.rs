@@ -12,6 +12,7 @@ mod wire;
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
+    rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::Duration,
@@ -32,6 +33,7 @@ use crate::{
     clock,
     http::{Client, MAX_HEAD},
     stream::Stream,
+    tls,
     worker::CLIENT_HANDSHAKE_TIMEOUT,
 };
 pub(crate) use message::Incoming;
@@ -53,7 +55,8 @@ const REMEMBERED: usize = 100;
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
 /// Serves one connection until it is over.
-pub(crate) async fn serve(client: Client, stream: Stream) {
+pub(crate) async fn serve(client: Client, stream: Stream, tls: Arc<tls::Incoming>) {
+    let reach = Rc::new(Reach { tls, opened: stream.server_name() });
     let traffic = Arc::new(Traffic::default());
     let max_streams = client.listener.http2_max_streams.load(Relaxed);
     let handshake = Builder::new()
@@ -68,7 +71,7 @@ pub(crate) async fn serve(client: Client, stream: Stream) {
         .reset_stream_duration(REMEMBERED_FOR)
         .handshake::<_, Bytes>(Wire::new(stream, longest_write(&client), traffic.clone()));
     match timeout(CLIENT_HANDSHAKE_TIMEOUT, handshake).await {
-        Ok(Ok(connection)) => Serving { client, connection, traffic, max_streams }.run().await,
+        Ok(Ok(connection)) => Serving { client, connection, reach, traffic, max_streams }.run().await,
         Ok(Err(error)) if error.is_io() => {}
         Ok(Err(_)) => client.refuse_unread("malformed", "none"),
         Err(_) => client.refuse_unread("header_timeout", "none"),
@@ -81,8 +84,22 @@ fn longest_write(client: &Client) -> Duration {
     config.config.routes.iter().map(|route| route.policy.write_timeout).max().unwrap_or_default()
 }
 
+/// Which hosts a connection is for.
+struct Reach {
+    tls: Arc<tls::Incoming>,
+    /// The server name that the client has asked for.
+    opened: Option<Box<str>>,
+}
+
+impl Reach {
+    fn covers(&self, host: &str) -> bool {
+        self.tls.may_carry(self.opened.as_deref(), host)
+    }
+}
+
 struct Serving {
     client: Client,
+    reach: Rc<Reach>,
     connection: Connection<Wire, Bytes>,
     traffic: Arc<Traffic>,
     max_streams: u32,
@@ -171,7 +188,8 @@ impl Serving {
             // It is served, but it is the last: the next has to wait, or come over another connection.
             self.reached("http2_max_streams", "wait");
         }
-        spawn_local(exchange::serve(self.client.with_load(), clock::now(), request, respond, open));
+        let (client, reach) = (self.client.with_load(), self.reach.clone());
+        spawn_local(exchange::serve(client, reach, clock::now(), request, respond, open));
     }
 
     fn reached(&self, limit: &str, action: &str) {

@@ -55,6 +55,14 @@ impl Stream {
         matches!(self, Self::Client(tls) if tls.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
+    /// The server name that a client over TLS has asked for (SNI).
+    pub(crate) fn server_name(&self) -> Option<Box<str>> {
+        match self {
+            Self::Client(tls) => tls.get_ref().1.server_name().map(Into::into),
+            _ => None,
+        }
+    }
+
     /// The socket, if nothing stands between it and the frames.
     pub(crate) const fn bare(&self) -> Option<&TcpStream> {
         match self {

@@ -316,14 +316,15 @@ impl Worker {
             }
             (stream, _) => (stream, None),
         };
-        let (tls, local) = (tls.is_some(), local.map(Rc::new));
+        let (is_tls, local) = (tls.is_some(), local.map(Rc::new));
         let (version, word) = if stream.is_http2() { (Version::HTTP_2, "2") } else { (Version::HTTP_11, "1.1") };
         self.shared.metrics.connections.with_label_values(&[listener.name.as_str(), word]).inc();
+        let load = Rc::new(load);
         let client =
-            http::Client { worker: self, listener, peer, tls, certificate, version, local, _load: Rc::new(load) };
-        match version {
-            Version::HTTP_2 => http2::serve(client, stream).await,
-            _ => http::serve(client, stream).await,
+            http::Client { worker: self, listener, peer, tls: is_tls, certificate, version, local, _load: load };
+        match tls.filter(|_| version == Version::HTTP_2) {
+            Some(tls) => http2::serve(client, stream, tls).await,
+            None => http::serve(client, stream).await,
         }
     }
 

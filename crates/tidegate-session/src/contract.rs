@@ -81,6 +81,7 @@ pub const ROWS: &[Row] = &[
     row("P6", "`Sec-WebSocket-Version` is not 13", Answered("426 + `Sec-WebSocket-Version: 13`", UNTOUCHED, "version")),
     row("P7", "an upgrade that is no GET", Answered("405", UNTOUCHED, "method")),
     row("P7b", "HTTP/2: `:protocol` is not `websocket`", Answered("501", UNTOUCHED, "upgrade_token")),
+    row("P7c", "HTTP/2: a host that the connection is not for", Answered("421", UNTOUCHED, "misdirected")),
     row("P8", "no route", Answered("404", UNTOUCHED, "no_route")),
     row("P9", "Origin not allowed", Answered("403", UNTOUCHED, "origin")),
     row("P9a", "no token, or one that is not good (`jwt`)", Answered("401 + `WWW-Authenticate`", UNTOUCHED, "auth")),

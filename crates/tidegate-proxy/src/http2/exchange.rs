@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    rc::Rc,
     task::Poll,
     time::Instant,
 };
@@ -15,6 +16,7 @@ use hyper::body::Body as _;
 use tokio::sync::oneshot;
 
 use super::{
+    Reach,
     message::{self, Incoming},
     traffic::{Open, Traffic},
     tunnel::Tunnel,
@@ -30,6 +32,7 @@ use crate::{
 /// Answers a request. A client that takes it back ends the work on it.
 pub(super) async fn serve(
     client: Client,
+    reach: Rc<Reach>,
     started: Instant,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
@@ -42,7 +45,8 @@ pub(super) async fn serve(
         // One that is gone is noticed below.
         let _ = respond.send_informational(go_on());
     }
-    let is_websocket = match message::to_http1(&mut parts, recv.is_end_stream()) {
+    let read = message::to_http1(&mut parts, recv.is_end_stream());
+    let is_websocket = match read.and_then(|is| message::check_host(&parts, |host| reach.covers(host)).map(|()| is)) {
         Ok(is_websocket) => is_websocket,
         Err(rejection) => {
             let reply = client.reject(&Request::from_parts(parts, ()), None, rejection);

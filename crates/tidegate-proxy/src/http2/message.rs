@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, ext::Protocol};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, request::Parts, uri::Authority};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::timeout;
 
@@ -26,6 +26,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 const PROTOCOL: Rejection = Rejection::new(StatusCode::NOT_IMPLEMENTED, "upgrade_token", "only websocket");
 const SCHEME: Rejection = Rejection::new(StatusCode::BAD_REQUEST, "scheme", "http or https");
 const BODY: Rejection = Rejection::new(StatusCode::BAD_REQUEST, "body", "the stream has ended already");
+const MISDIRECTED: Rejection =
+    Rejection::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", "this connection is not for that host");
 const TOO_MANY: Rejection =
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "too many header fields");
 
@@ -63,6 +65,16 @@ pub(super) fn to_http1(parts: &mut Parts, is_over: bool) -> Result<bool, Rejecti
     // The client has none: it is tidegate that the upstream proves itself to.
     headers.insert(header::SEC_WEBSOCKET_KEY, request::fresh_key());
     Ok(true)
+}
+
+/// Refuses a request for a host that the connection is not for: a client that has several connections, or opens another,
+/// asks again on the right one (RFC 9113 section 9.1.1). Whether the host is one at all is for others to say.
+///
+/// # Errors
+/// It is not covered.
+pub(super) fn check_host(parts: &Parts, covers: impl Fn(&str) -> bool) -> Result<(), Rejection> {
+    let authority = parts.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    if authority.is_none_or(|authority| covers(authority.host())) { Ok(()) } else { Err(MISDIRECTED) }
 }
 
 /// RFC 9113 section 8.2.3: HTTP/1.1 has one `Cookie`.

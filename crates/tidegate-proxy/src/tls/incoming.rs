@@ -76,6 +76,13 @@ impl Incoming {
         Some(Self { config: Arc::new(config), names, unknown_name, expiries, stamp, tickets })
     }
 
+    /// Whether a connection that a client has opened for this server name may carry its requests for this host: others
+    /// are misdirected (RFC 9110 section 15.5.20).
+    pub(crate) fn may_carry(&self, opened: Option<&str>, host: &str) -> bool {
+        let unknown = (self.unknown_name == UnknownName::Default).then_some(&self.names.default);
+        self.names.may_carry(opened, host, unknown)
+    }
+
     /// Whether a client that asks for this is served.
     pub(super) fn serves(&self, hello: &ClientHello<'_>) -> bool {
         self.unknown_name == UnknownName::Default

@@ -34,11 +34,26 @@ impl Names {
     /// The certificate for this name itself, else for `*.` and the name without its first label: a wildcard stands
     /// for one label (RFC 9525 section 6.3). A dot at the end, which clients should leave out, is none of the name's.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let [exact, wildcard] = self.candidates(name);
+        exact.or(wildcard)
+    }
+
+    /// Whether a connection that was opened for `opened` may carry requests for `host`: its certificate is for that
+    /// host, too, or a connection of the host's own would have got the same one, `unknown` for a host without any.
+    pub(super) fn may_carry(&self, opened: Option<&str>, host: &str, unknown: Option<&Arc<CertifiedKey>>) -> bool {
+        let shown = opened.and_then(|name| self.find(name)).unwrap_or(&self.default);
+        let is_shown = |certificate: &Arc<CertifiedKey>| Arc::ptr_eq(certificate, shown);
+        match self.candidates(host) {
+            [None, None] => unknown.is_some_and(is_shown),
+            candidates => candidates.into_iter().flatten().any(is_shown),
+        }
+    }
+
+    /// The certificate for this very name, and the one for its parent's wildcard.
+    fn candidates(&self, name: &str) -> [Option<&Arc<CertifiedKey>>; 2] {
         let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        self.known.get(&lower).or_else(|| {
-            let (_, parent) = lower.split_once('.')?;
-            self.known.get(&format!("*.{parent}"))
-        })
+        let wildcard = lower.split_once('.').and_then(|(_, parent)| self.known.get(&format!("*.{parent}")));
+        [self.known.get(&lower), wildcard]
     }
 }
 
