@@ -14,6 +14,7 @@ mod drain;
 mod ecosystems;
 mod fairness;
 mod farewells;
+mod files;
 mod floods;
 mod governor;
 mod handover;

@@ -193,6 +193,14 @@ impl Certificate {
     }
 }
 
+/// A public key in PEM, of P-256.
+///
+/// # Panics
+/// When none can be made.
+pub fn public_key() -> String {
+    KeyPair::generate().expect("a key").public_key_pem()
+}
+
 fn params(names: &[&str]) -> CertificateParams {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let subject = names.first().cloned().unwrap_or_else(|| "nobody".to_owned());

@@ -9,7 +9,10 @@ use tidegate_governor::{Bounds as Protection, Limits as Capacity};
 use tidegate_session::Policy;
 use tidegate_wire::Limits as Frames;
 
-use crate::pools::{Affinity, Health};
+use crate::{
+    file::{FilePath, Place},
+    pools::{Affinity, Health},
+};
 pub use tls::{ClientAuth, KeyPair, ListenTls, NamedPair, Tls, TlsVersion, UnknownName, UpstreamTls};
 
 /// Everything one configuration file says, checked and with its defaults filled in.
@@ -49,6 +52,8 @@ pub enum Address {
 pub struct Listener {
     /// Where it listens; its identity across reloads and its metric label.
     pub address: Address,
+    /// Where the address stands.
+    pub place: Place,
     /// Certificates and whom they are for, where it speaks TLS.
     pub tls: Option<ListenTls>,
     /// Most streams of one HTTP/2 connection at a time, 1 to 1000. Default 100.
@@ -171,7 +176,7 @@ pub enum OnOverload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jwt {
     /// A public key in PEM, a set of keys (JWKS), or a secret.
-    pub key: PathBuf,
+    pub key: FilePath,
     /// The only one that is taken.
     pub algorithm: JwtAlgorithm,
     /// What `iss` must be.
@@ -301,6 +306,8 @@ pub struct Upstream {
 pub struct Server {
     /// `host:port` as written, or `unix:PATH`; identity across reloads.
     pub address: ServerAddress,
+    /// Where the address stands.
+    pub place: Place,
     /// Share of new sessions, 1 to 256. Default 1.
     pub weight: u32,
 }
@@ -344,8 +351,10 @@ pub struct Drain {
 pub struct Admin {
     /// `/metrics`, `/livez`, `/readyz`. Default `127.0.0.1:9180`. `None`: off.
     pub address: Option<Address>,
-    /// The path of a unix socket that also takes commands. Default none.
-    pub socket: Option<PathBuf>,
+    /// Where the address stands, if it does.
+    pub place: Place,
+    /// A unix socket that also takes commands. Default none.
+    pub socket: Option<FilePath>,
 }
 
 /// `[log]`.
@@ -353,6 +362,8 @@ pub struct Admin {
 pub struct Log {
     /// Where access lines go. Default stdout.
     pub access: AccessLog,
+    /// Where that stands, if it does.
+    pub place: Place,
     /// Level of the process log on stderr, as `RUST_LOG` has it. Default `info`.
     pub level: String,
     /// JSON or text; `None`: JSON unless stderr is a terminal.
@@ -372,7 +383,11 @@ pub enum AccessLog {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))), socket: None }
+        Self {
+            address: Some(Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 9180)))),
+            place: Place::default(),
+            socket: None,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Files that a configuration names: nothing here opens one, but whoever does can say where in the text it is wrong.
+//! Files that a configuration names, and other places in its text: nothing here opens a file, but whoever does can say
+//! where in the text it is wrong.
 
 use std::{
     ops::Range,
@@ -9,11 +10,15 @@ use toml::Spanned;
 
 use crate::errors::{Complaint, Errors, Problems};
 
-/// A file that the configuration names. Two that stand at different places of the text are equal.
-#[derive(Clone, Debug)]
+/// Where in the text something stands. All places are equal: what a configuration says does not depend on them.
+#[derive(Clone, Debug, Default)]
+pub struct Place(Range<usize>);
+
+/// A file that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath {
     path: PathBuf,
-    span: Range<usize>,
+    place: Place,
 }
 
 /// What is wrong with a file, or between files, as whoever opened them found it.
@@ -24,18 +29,31 @@ pub struct Fault {
     complaint: Complaint,
 }
 
+impl Place {
+    /// What stands there cannot be used.
+    #[must_use]
+    pub fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault { span: Some(self.0.clone()), complaint: Complaint::new(what) }
+    }
+}
+
 impl FilePath {
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// The file cannot be used.
     #[must_use]
     pub fn fault(&self, what: impl std::fmt::Display) -> Fault {
-        Fault { span: Some(self.span.clone()), complaint: Complaint::new(format!("{}: {what}", self.path.display())) }
+        self.place.fault(format!("{}: {what}", self.path.display()))
     }
 
     /// The file can be used, but hardly as it is meant.
     #[must_use]
     pub fn warning(&self, what: impl std::fmt::Display) -> Fault {
-        let Fault { span, complaint } = self.fault(what);
-        Fault { span, complaint: complaint.warning() }
+        self.fault(what).warning()
     }
 }
 
@@ -44,6 +62,12 @@ impl Fault {
     #[must_use]
     pub fn new(what: impl Into<String>) -> Self {
         Self { span: None, complaint: Complaint::new(what) }
+    }
+
+    /// The configuration can be used all the same.
+    #[must_use]
+    pub fn warning(self) -> Self {
+        Self { complaint: self.complaint.warning(), ..self }
     }
 
     /// What to do about it.
@@ -55,7 +79,7 @@ impl Fault {
     /// Another file that is part of it.
     #[must_use]
     pub fn beside(self, other: &FilePath, label: &'static str) -> Self {
-        Self { complaint: self.complaint.context(other.span.clone(), label), ..self }
+        Self { complaint: self.complaint.context(other.place.0.clone(), label), ..self }
     }
 
     /// Whether it is only a warning.
@@ -90,14 +114,20 @@ impl Errors {
 
 impl From<Spanned<PathBuf>> for FilePath {
     fn from(path: Spanned<PathBuf>) -> Self {
-        Self { span: path.span(), path: path.into_inner() }
+        Self { place: path.span().into(), path: path.into_inner() }
+    }
+}
+
+impl From<Range<usize>> for Place {
+    fn from(span: Range<usize>) -> Self {
+        Self(span)
     }
 }
 
 /// A file that stands in no text.
 impl From<&str> for FilePath {
     fn from(path: &str) -> Self {
-        Self { path: path.into(), span: 0..0 }
+        Self { path: path.into(), place: Place::default() }
     }
 }
 
@@ -107,10 +137,10 @@ impl AsRef<Path> for FilePath {
     }
 }
 
-impl PartialEq for FilePath {
-    fn eq(&self, other: &Self) -> bool {
-        self.path == other.path
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 
-impl Eq for FilePath {}
+impl Eq for Place {}

@@ -29,7 +29,7 @@ pub use change::{Change, Fate};
 pub use config::*;
 pub use docs::{example_toml, reference_markdown};
 pub use errors::{Errors, Mistake};
-pub use file::{Fault, FilePath};
+pub use file::{Fault, FilePath, Place};
 pub use live::{Generation, Live};
 pub use parse::{MAX_FILE_SIZE, parse};
 pub use pools::*;

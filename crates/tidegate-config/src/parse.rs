@@ -122,7 +122,8 @@ fn listeners(tables: &[Spanned<&DeTable<'_>>], problems: &mut Problems) -> Vec<S
         let address = address.into_inner();
         match listeners.iter().find(|other| other.get_ref().address == address) {
             None => {
-                let listener = Listener { address, tls, http2_max_streams, trust: Arc::new(trust) };
+                let (place, trust) = (span.clone().into(), Arc::new(trust));
+                let listener = Listener { address, place, tls, http2_max_streams, trust };
                 listeners.push(Spanned::new(span, listener));
             }
             Some(first) => problems.at(
@@ -157,6 +158,7 @@ fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], pr
             problems.at(place.span(), complaint.context(listener.span(), "clients connect here"));
         }
     }
+    let at = address.as_ref().map(Spanned::span).unwrap_or_default();
     let address = address.and_then(Spanned::into_inner);
     if let Some(place) = &socket {
         let unix = Address::Unix(place.get_ref().clone());
@@ -169,14 +171,19 @@ fn read_admin(table: &Spanned<&DeTable<'_>>, listeners: &[Spanned<Listener>], pr
                 .at(place.span(), complaint.help("`socket` serves all that `address` does: set `address = \"off\"`"));
         }
     }
-    Admin { address, socket: socket.map(Spanned::into_inner) }
+    Admin { address, place: at.into(), socket: socket.map(Into::into) }
 }
 
 fn read_log(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Log {
     let mut reader = Reader::of(table, &sections::LOG, problems);
-    let access = reader.text("access", addresses::access_log).expect("it has a default").into_inner();
+    let access = reader.text("access", addresses::access_log).expect("it has a default");
     let level = reader.text("level", names::log_level).expect("it has a default").into_inner();
-    Log { access, level, json: reader.choice("format", choices::FORMAT) }
+    Log {
+        place: access.span().into(),
+        access: access.into_inner(),
+        level,
+        json: reader.choice("format", choices::FORMAT),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::PermissionsExt as _,
+        unix::fs::{FileTypeExt as _, PermissionsExt as _},
     },
     path::Path,
     time::Duration,
@@ -128,7 +128,10 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {
 }
 
 fn bind_unix(path: &Path, access: Access) -> io::Result<Listening> {
-    if path.exists() {
+    if let Ok(there) = path.metadata() {
+        if !there.file_type().is_socket() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is another file, which is no socket"));
+        }
         match std::os::unix::net::UnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             _ => return Err(io::ErrorKind::AddrInUse.into()),

@@ -17,6 +17,7 @@ mod clock;
 mod command;
 mod counters;
 mod endpoint;
+mod files;
 mod flow;
 mod forwarded;
 #[doc(hidden)]
@@ -57,6 +58,6 @@ mod vitals;
 mod worker;
 
 pub use command::{Command, Outcome, Verb};
+pub use files::check as check_files;
 use random::random;
 pub use server::{Drained, Server};
-pub use tls::check as check_files;

@@ -81,6 +81,8 @@ pub(crate) fn is_for_servers(ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_config::Place;
+
     use super::*;
 
     fn address(last: u8) -> SocketAddr {
@@ -90,8 +92,10 @@ mod tests {
     #[test]
     fn an_address_takes_nobody_once_it_is_missing_and_is_gone_after_three_answers() {
         let server = ServerAddress::Tcp { host: "chat.internal".into(), port: 80 };
-        let mut members =
-            Members { servers: vec![Server { address: server.clone(), weight: 7 }], ..Members::default() };
+        let mut members = Members {
+            servers: vec![Server { address: server.clone(), place: Place::default(), weight: 7 }],
+            ..Members::default()
+        };
         let shown = |members: &Members| -> Vec<(String, u32)> {
             members.list().into_iter().map(|(endpoint, weight)| (endpoint.to_string(), weight)).collect()
         };

@@ -92,7 +92,8 @@ impl Server {
         let mut inherited = Inherited::new(inherited)?;
         let bound = listen.iter().map(|listen| bind(listen, &mut inherited)).collect::<io::Result<Vec<_>>>()?;
         let address = admin.address.map(|address| inherited.listen(&address, Access::Umask)).transpose()?;
-        let socket = admin.socket.map(|path| inherited.listen(&Address::Unix(path), Access::Owner)).transpose()?;
+        let socket = admin.socket.as_ref().map(|path| Address::Unix(path.as_ref().to_owned()));
+        let socket = socket.map(|socket| inherited.listen(&socket, Access::Owner)).transpose()?;
         drop(inherited);
 
         let shared = Arc::new(Shared::new(config, access));

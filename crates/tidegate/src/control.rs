@@ -21,7 +21,7 @@ pub(crate) fn ask(from: &cli::From, verb: Verb) -> ExitCode {
     let Some(source) = Source::find(from.config.as_deref()) else { return run::no_config() };
     // A file that is wrong is the process's to find: it says so, and who asks may not even read it.
     let socket = match source.parse() {
-        Ok(config) => config.admin.socket,
+        Ok(config) => config.admin.socket.map(|socket| socket.as_ref().to_path_buf()),
         Err(errors) => return run::bad_config(&errors),
     };
     let Some(socket) = socket else {

@@ -9,6 +9,7 @@ use crate::{
     config::{ForwardAuth, Jwt, ServerAddress},
     convert::shorten,
     errors::Complaint,
+    file::FilePath,
     names,
     reader::Reader,
     sections::{FORWARD_AUTH, JWT},
@@ -18,7 +19,7 @@ pub(super) fn jwt(reader: &mut Reader<'_, '_>) -> Option<Arc<Jwt>> {
     let table = reader.table("jwt")?;
     let mut reader = Reader::of(&table, &JWT, reader.problems);
     reader.report_missing();
-    let key = reader.text("key", addresses::file).map(Spanned::into_inner);
+    let key = reader.text("key", addresses::file).map(FilePath::from);
     let algorithm = reader.optional_choice("algorithm", choices::JWT_ALGORITHM);
     let issuer = reader.text("issuer", text).map(Spanned::into_inner);
     let audience = reader.text("audience", text).map(Spanned::into_inner);

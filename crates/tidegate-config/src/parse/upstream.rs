@@ -125,7 +125,10 @@ fn servers(reader: &mut Reader<'_, '_>) -> Vec<Spanned<Server>> {
 fn server(element: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Spanned<Server>> {
     match element.get_ref() {
         DeValue::String(text) => match addresses::server(text) {
-            Ok(address) => Some(Spanned::new(element.span(), Server { address, weight: 1 })),
+            Ok(address) => {
+                let server = Server { address, place: element.span().into(), weight: 1 };
+                Some(Spanned::new(element.span(), server))
+            }
             Err(complaint) => {
                 problems.at(element.span(), complaint);
                 None
@@ -136,7 +139,10 @@ fn server(element: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Spa
             reader.report_missing();
             let address = reader.text("address", addresses::server);
             let weight = reader.count("weight");
-            address.map(|address| Spanned::new(address.span(), Server { address: address.into_inner(), weight }))
+            let address = address?;
+            let span = address.span();
+            let server = Server { address: address.into_inner(), place: span.clone().into(), weight };
+            Some(Spanned::new(span, server))
         }
         other => {
             let complaint = Complaint::new(format!("a server is a string or a table, not {}", convert::noun(other)));

@@ -1,9 +1,6 @@
 //! JSON Web Tokens (RFC 7519), by the `jsonwebtoken` crate with the cryptography that TLS has.
 
-use std::{
-    fs, io,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{header, request::Parts};
 use jsonwebtoken::{
@@ -11,9 +8,10 @@ use jsonwebtoken::{
 };
 use rustls::pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
 use serde::Deserialize;
-use tidegate_config::{Jwt, JwtAlgorithm};
+use tidegate_config::{Fault, Jwt, JwtAlgorithm};
+use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-use crate::clock;
+use crate::{clock, files};
 
 /// Shortest secret, in bytes: that of the shortest hash (RFC 7518 section 3.2).
 const SHORTEST_SECRET: usize = 32;
@@ -39,10 +37,10 @@ impl Verifier {
     ///
     /// # Errors
     /// It cannot be read, or does not fit the algorithm.
-    pub(crate) fn load(jwt: &Jwt) -> io::Result<Self> {
-        let wrong = |why: &str| io::Error::other(format!("{}: {why}", jwt.key.display()));
+    pub(crate) fn load(jwt: &Jwt) -> Result<Self, Fault> {
+        let wrong = |why: &str| jwt.key.fault(why);
         let algorithm = algorithm(jwt.algorithm);
-        let data = fs::read(&jwt.key).map_err(|error| wrong(&error.to_string()))?;
+        let data = files::read(&jwt.key)?;
         let (is_pem, is_set) = (data.starts_with(b"-----BEGIN"), data.trim_ascii_start().starts_with(b"{"));
         let keys = match algorithm.family() {
             _ if is_set => set(&data, algorithm).map_err(|why| wrong(&why))?,
@@ -61,6 +59,9 @@ impl Verifier {
             family if is_pem => {
                 let key = SubjectPublicKeyInfoDer::from_pem_slice(&data);
                 let key = key.map_err(|_| wrong("no public key (`BEGIN PUBLIC KEY`) in it"))?;
+                if !is_key_of(algorithm, &key) {
+                    return Err(wrong(&format!("it holds no key of {algorithm:?}")));
+                }
                 let make = match family {
                     AlgorithmFamily::Rsa => DecodingKey::from_rsa_der,
                     AlgorithmFamily::Ec => DecodingKey::from_ec_der,
@@ -153,6 +154,25 @@ fn cookie<'h>(headers: &'h http::HeaderMap, name: &str) -> Option<&'h str> {
     let fields = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = fields.flat_map(|field| field.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).next()
+}
+
+/// Whether a public key is of the kind that an algorithm signs with (RFC 3279, RFC 5480, RFC 8410): with another one
+/// nobody would come in.
+fn is_key_of(algorithm: Algorithm, key: &SubjectPublicKeyInfoDer<'_>) -> bool {
+    const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+    const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+    const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+    const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+    const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+    let Ok(info) = SubjectPublicKeyInfoRef::try_from(key.as_ref()) else { return false };
+    let kind = info.algorithm.oid;
+    let curve = info.algorithm.parameters_oid().ok();
+    match algorithm {
+        Algorithm::ES256 => (kind, curve) == (EC, Some(P256)),
+        Algorithm::ES384 => (kind, curve) == (EC, Some(P384)),
+        Algorithm::EdDSA => kind == ED25519,
+        _ => kind == RSA,
+    }
 }
 
 /// The keys of a set that are of this algorithm.

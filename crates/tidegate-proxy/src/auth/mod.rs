@@ -12,7 +12,7 @@ mod jwt;
 use std::{collections::HashMap, io, sync::Arc};
 
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use tidegate_config::Config;
+use tidegate_config::{Config, Fault};
 
 pub(crate) use jwt::Verifier;
 
@@ -28,13 +28,19 @@ pub(crate) type Verifiers = HashMap<String, Arc<Verifier>>;
 const AUTH: &str = "auth";
 const UNAVAILABLE: &str = "auth_unavailable";
 
-/// Reads the keys that a configuration names.
+/// Everything that is wrong with the keys that a configuration names.
+pub(crate) fn check_keys(config: &Config) -> Vec<Fault> {
+    config.routes.iter().filter_map(|route| Verifier::load(route.jwt.as_ref()?).err()).collect()
+}
+
+/// Reads these keys.
 ///
 /// # Errors
 /// A file that cannot be read, or holds no key of its algorithm; the error names it.
 pub(crate) fn load(config: &Config) -> io::Result<Verifiers> {
     let with_token = config.routes.iter().filter_map(|route| Some((&route.name, route.jwt.as_ref()?)));
-    with_token.map(|(name, jwt)| Ok((name.clone(), Arc::new(Verifier::load(jwt)?)))).collect()
+    let load = |jwt| Verifier::load(jwt).map_err(|fault| io::Error::other(fault.message().to_owned()));
+    with_token.map(|(name, jwt)| Ok((name.clone(), Arc::new(load(jwt)?)))).collect()
 }
 
 /// Lets a request pass, its header fields as its upstream is to see them.

@@ -24,9 +24,8 @@ pub(crate) use watch::{publish, watch};
 /// What is spoken inside TLS, best first (RFC 7301).
 const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
-/// Everything that is wrong with the files of a configuration, as far as opening them shows it.
-#[must_use]
-pub fn check(config: &Config) -> Vec<Fault> {
+/// Everything that is wrong with the files of TLS, as far as opening them shows it.
+pub(crate) fn check(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
         Incoming::load(tls, None, &mut faults);

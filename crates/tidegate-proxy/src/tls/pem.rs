@@ -1,6 +1,6 @@
 //! PEM files: read, and what is wrong with them told where the configuration names them.
 
-use std::{fs, io, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use rustls::{
     InconsistentKeys, RootCertStore,
@@ -17,8 +17,7 @@ use x509_cert::{
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
-/// Longest file that is read, in bytes: the roots of a whole system are a quarter of it.
-const MAX_SIZE: u64 = 1 << 20;
+use crate::files;
 
 /// A certificate chain and its key, which belong together.
 pub(super) struct Pair {
@@ -126,18 +125,7 @@ fn items<T: PemObject>(
 }
 
 fn read(file: &FilePath, faults: &mut Vec<Fault>) -> Option<Vec<u8>> {
-    let text = fs::File::open(file).and_then(|opened| {
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(opened, MAX_SIZE + 1), &mut text)?;
-        Ok(text)
-    });
-    match text {
-        Ok(text) if text.len() as u64 > MAX_SIZE => {
-            give_up(faults, file.fault(format_args!("more than {MAX_SIZE} bytes")))
-        }
-        Ok(text) => Some(text),
-        Err(error) => give_up(faults, file.fault(error)),
-    }
+    files::read(file).map_err(|fault| faults.push(fault)).ok()
 }
 
 fn dns_names(certificate: &Certificate) -> Vec<String> {

@@ -9,7 +9,7 @@ mod tunnel;
 
 use std::{error::Error, io, process::ExitCode};
 
-use tidegate_config::{AccessLog, Log};
+use tidegate_config::{AccessLog, Log, Place};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, LocalOptions},
@@ -26,7 +26,8 @@ const MAX_SESSIONS: usize = 4;
 
 /// Plays until it is interrupted.
 pub(crate) fn demo(what: &cli::Demo) -> ExitCode {
-    logging::start(&Log { access: AccessLog::Off, level: "warn".to_owned(), json: Some(false) });
+    let (access, place) = (AccessLog::Off, Place::default());
+    logging::start(&Log { access, place, level: "warn".to_owned(), json: Some(false) });
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(live(what))) {
         Ok(()) => ExitCode::SUCCESS,
