@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use harness::certificate::Authority;
 use harness::scratch::Scratch;
 use harness::{Backend, Echo, Frame, Handshake, Peer, Runtime, Setup, Tidegate, clock, eventually, http};
 use serde_json::{Value, json};
@@ -322,4 +323,78 @@ async fn an_auth_server_that_cannot_say_lets_nobody_in() {
     let metrics = gate.metrics().await;
     assert_eq!(metrics.sum("tidegate_handshakes_total", &[("reason", "auth_unavailable")]), 3.0);
     assert_eq!(metrics.sum("tidegate_auth_total", &[("by", "forward"), ("result", "failed")]), 3.0);
+}
+
+#[tokio::test]
+async fn an_auth_server_over_tls_is_verified_or_nobody_comes_in() {
+    let Some(node) = Runtime::node() else { return };
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let certificate = theirs.issue(&["auth.internal"]);
+    let files = json!({ "cert": certificate.certificate_file(), "key": certificate.key_file(), "ca": ours.file() });
+    let mut auth = Backend::new(node.script("auth-server", &json!({ "tls": files }))).await;
+    let plain = Backend::new(node.script("auth-server", &json!({}))).await;
+    let echo = Echo::start().await;
+    let at = |scheme: &str, server: &Backend| format!("{scheme}://localhost:{}/verify", server.address().port());
+    let (identity, stranger) = (ours.issue(&["tidegate"]), theirs.issue(&["tidegate"]));
+    let trust =
+        |authority: &Authority| format!("ca = \"{}\", server_name = \"auth.internal\"", authority.file().display());
+    let good = format!("{}, {}", trust(&theirs), identity.keys());
+
+    let forward =
+        |url: &str, tls: &str| format!("forward_auth = {{ url = \"{url}\", tls = {{ {tls} }}, timeout = \"20s\" }}");
+    let gate = guarded(echo.address(), &forward(&at("https", &auth), &good)).await;
+    let says = |gate: &Tidegate, word: &str| Handshake::to(gate.address()).header("Authorization", word);
+    for _ in 0..2 {
+        let mut client = says(&gate, "good").open().await;
+        client.send(Frame::text("in")).await;
+        assert_eq!(client.text().await, "in");
+        let asked = auth.event("asked").await;
+        assert_eq!(asked["headers"]["host"], at("https", &auth).split('/').nth(2).expect("an authority"), "{asked}");
+    }
+    assert_eq!(says(&gate, "bad").refusal().await.status, 403);
+
+    let by_default = format!("forward_auth = {{ url = \"{}\" }}", at("https", &auth));
+    let unencrypted = format!("forward_auth = {{ url = \"{}\" }}", at("http", &auth));
+    for (what, keys) in [
+        ("another authority", forward(&at("https", &auth), &format!("{}, {}", trust(&ours), identity.keys()))),
+        (
+            "another name",
+            forward(&at("https", &auth), &format!("ca = \"{}\", {}", theirs.file().display(), identity.keys())),
+        ),
+        ("no certificate of ours", forward(&at("https", &auth), &trust(&theirs))),
+        ("one of another authority", forward(&at("https", &auth), &format!("{}, {}", trust(&theirs), stranger.keys()))),
+        ("the system's roots", by_default),
+        ("no TLS there", forward(&at("https", &plain), &good)),
+        ("no TLS here", unencrypted),
+    ] {
+        let gate = guarded(echo.address(), &keys).await;
+        assert_eq!(says(&gate, "good").refusal().await.status, 503, "{what}");
+        let plain = http::exchange(gate.address(), b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: good\r\n\r\n").await;
+        assert_eq!(plain.status, 503, "{what}");
+        let labels = [("by", "forward"), ("result", "failed")];
+        assert_eq!(gate.metrics().await.sum("tidegate_auth_total", &labels), 2.0, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn an_auth_servers_authority_is_renewed_by_itself() {
+    let (Some(node), echo) = (Runtime::node(), Echo::start().await) else { return };
+    let (first, second) = (Authority::new(), Authority::new());
+    let certificate = second.issue_for_loopback();
+    let files = json!({ "cert": certificate.certificate_file(), "key": certificate.key_file() });
+    let auth = Backend::new(node.script("auth-server", &json!({ "tls": files }))).await;
+    let url = format!("https://localhost:{}/", auth.address().port());
+    let forward = format!("forward_auth = {{ url = \"{url}\", tls = {{ ca = \"{}\" }} }}", first.file().display());
+    let config = format!(
+        "[tls]\nreload_interval = \"100ms\"\n[[route]]\nupstream = \"backend\"\n{forward}\n\
+         [upstream.backend]\nservers = [\"{}\"]\n",
+        echo.address()
+    );
+    let gate = Setup::new(config).start().await;
+    let asks = || Handshake::to(gate.address()).header("Authorization", "good");
+    assert_eq!(asks().refusal().await.status, 503);
+    std::fs::copy(second.file(), first.file()).expect("the authority is written");
+    let done = [("result", "success")];
+    gate.metrics_where("a renewal", |metrics| metrics.sum("tidegate_tls_reloads_total", &done) >= 1.0).await;
+    asks().open().await;
 }

@@ -216,6 +216,8 @@ pub struct ForwardAuth {
     pub address: ServerAddress,
     /// What it is called, for `Host`.
     pub host: String,
+    /// TLS with it.
+    pub tls: Option<UpstreamTls>,
     /// Path and query to ask for.
     pub target: String,
     /// For its whole answer. Default 3 s.

@@ -200,6 +200,7 @@ mod tests {
                 "[[listen]] tls" => "[[listen]]\n[listen.tls]",
                 "[[route]] jwt" => "[[route]]\n[route.jwt]",
                 "[[route]] forward_auth" => "[[route]]\n[route.forward_auth]",
+                "[[route]] forward_auth tls" => "[[route]]\n[route.forward_auth.tls]",
                 "[upstream.NAME] servers" => "[upstream.u]\n[[upstream.u.servers]]",
                 title => match title.strip_prefix("[upstream.NAME] ") {
                     Some(inner) => &format!("[upstream.u]\n[upstream.u.{inner}]"),

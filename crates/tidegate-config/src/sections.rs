@@ -23,11 +23,11 @@ use crate::{
 pub(crate) use auth::{FORWARD_AUTH, JWT};
 pub(crate) use defaults::DEFAULTS;
 pub(crate) use pools::{HEALTH, STICKY};
-pub(crate) use tls::{LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
+pub(crate) use tls::{FORWARD_AUTH_TLS, LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
 pub(crate) use traffic::{LISTEN, ROUTE, SERVER, UPSTREAM};
 
 /// All of them, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 19] = [
+pub(crate) static SECTIONS: [&Section; 20] = [
     &ROOT,
     &LISTEN,
     &LISTEN_TLS,
@@ -35,6 +35,7 @@ pub(crate) static SECTIONS: [&Section; 19] = [
     &ROUTE,
     &JWT,
     &FORWARD_AUTH,
+    &FORWARD_AUTH_TLS,
     &UPSTREAM,
     &SERVER,
     &UPSTREAM_TLS,

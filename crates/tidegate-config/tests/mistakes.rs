@@ -335,8 +335,14 @@ fn tokens_and_auth_servers() {
     check_route("forward_auth = {}", 16, "missing key `url`");
     let auth = |keys: &str| format!("forward_auth = {{ url = {keys} }}");
     check_route(&auth("\"127.0.0.1:9000\""), 24, "write \"http://127.0.0.1:9000\"");
-    check_route(&auth("\"https://a.example/v\""), 24, "TLS to it is not supported");
-    check_route(&auth("\"ftp://a.example\""), 24, "it is not http");
+    check_route(&auth("\"http://a.example/v\", tls = {}"), 52, "`tls` says nothing to a server at `http://`");
+    check_route(&auth("\"https://a.example/v\", tls = { insecure = true }"), 55, "a certificate is always verified");
+    check_route(
+        &auth("\"https://a.example/v\", tls = { key = \"k\" }"),
+        61,
+        "`key` says nothing without `certificate`",
+    );
+    check_route(&auth("\"ftp://a.example\""), 24, "it is neither http nor https");
     check_route(&auth("\"http://a b/v\""), 24, "is not a host name");
     check_route(&auth("\"http://a:0/v\""), 24, "is not a port");
     check_route(&auth("\"http://a/é\""), 24, "must be percent-encoded");

@@ -88,7 +88,7 @@ impl Server {
         };
         let (listen, admin) = (config.listeners.clone(), config.admin.clone());
         let outgoing = Shared::prepare(&config)?;
-        let verifiers = auth::load(&config)?;
+        let auth = auth::load(&config)?;
         let mut inherited = Inherited::new(inherited)?;
         let bound = listen.iter().map(|listen| bind(listen, &mut inherited)).collect::<io::Result<Vec<_>>>()?;
         let address = admin.address.map(|address| inherited.listen(&address, Access::Umask)).transpose()?;
@@ -98,7 +98,7 @@ impl Server {
 
         let shared = Arc::new(Shared::new(config, access));
         shared.set_targets(&shared.live.load().config, outgoing);
-        shared.verifiers.store(Arc::new(verifiers));
+        shared.auth.store(Arc::new(auth));
         let (handles, threads) = worker::start(count, &shared)?;
         shared.set_workers(handles);
         shared.metrics.begin(&shared.live.load().config);
@@ -168,7 +168,7 @@ impl Server {
     fn try_reload(&self, config: Config) -> io::Result<Arc<Change>> {
         let change = Change::between(&self.shared.live.load().config, &config);
         let outgoing = Shared::prepare(&config)?;
-        let verifiers = auth::load(&config)?;
+        let auth = auth::load(&config)?;
         let mut none = Inherited::new(Vec::new())?;
         let added =
             change.listeners_added.iter().map(|listen| bind(listen, &mut none)).collect::<io::Result<Vec<_>>>()?;
@@ -185,7 +185,7 @@ impl Server {
             .collect::<io::Result<Vec<_>>>()?;
 
         // Nothing can fail from here on.
-        self.shared.verifiers.store(Arc::new(verifiers));
+        self.shared.auth.store(Arc::new(auth));
         self.shared.set_targets(&config, outgoing);
         let change = Arc::new(self.shared.live.swap(config));
         self.shared.metrics.begin(&self.shared.live.load().config);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tidegate_config::{Affinity, Config, Live, Upstream};
+use tidegate_config::{Affinity, Config, Live, Upstream, UpstreamTls};
 use tidegate_governor::Snapshot;
 use tokio::{
     sync::{oneshot, watch},
@@ -21,14 +21,15 @@ use tokio::{
 use crate::{
     access::AccessLog,
     addresses::Addresses,
-    auth::Verifiers,
+    auth,
     capacity::Capacity,
     clock, health,
     metrics::Metrics,
     pool::Pool,
     report,
     resolve::{self, Finder},
-    strain, tls,
+    strain,
+    tls::{self, Outgoing},
     worker::{self, Leave, Message},
 };
 
@@ -51,8 +52,8 @@ pub(crate) struct Shared {
     pub(crate) strain: strain::Current,
     /// Whether some upstream is told of its clients by the PROXY protocol, which also says where they came to.
     pub(crate) announces_clients: AtomicBool,
-    /// What tokens are checked with.
-    pub(crate) verifiers: ArcSwap<Verifiers>,
+    /// What requests are checked with.
+    pub(crate) auth: ArcSwap<auth::Means>,
     /// What each client address has.
     pub(crate) addresses: Arc<Addresses>,
     /// Clients that wait until their address may have more.
@@ -66,7 +67,7 @@ pub(crate) struct Target {
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) affinity: Affinity,
     /// As last loaded; empty: it speaks no TLS.
-    pub(crate) tls: Arc<ArcSwapOption<tls::Outgoing>>,
+    pub(crate) tls: Arc<ArcSwapOption<Outgoing>>,
     pub(crate) pool: Arc<Pool>,
     /// Its connections begin with a PROXY header.
     pub(crate) proxy_protocol: bool,
@@ -74,7 +75,7 @@ pub(crate) struct Target {
 
 /// What an upstream needs beside its configuration.
 pub(crate) struct Means {
-    tls: Option<tls::Outgoing>,
+    tls: Option<Outgoing>,
     finder: Finder,
 }
 
@@ -92,7 +93,7 @@ impl Shared {
             admin_connections: AtomicUsize::new(0),
             strain: strain::Current::default(),
             announces_clients: AtomicBool::new(false),
-            verifiers: ArcSwap::default(),
+            auth: ArcSwap::default(),
             addresses: Arc::default(),
             parked: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
@@ -172,6 +173,22 @@ impl Shared {
 
     pub(crate) fn target(&self, upstream: &str) -> Option<Arc<Target>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(upstream).cloned()
+    }
+
+    /// TLS with each upstream and each auth server that has it: what it is called, as configured, and as loaded.
+    pub(crate) fn outgoing<'c>(
+        &self,
+        config: &'c Config,
+    ) -> Vec<(String, &'c UpstreamTls, Arc<ArcSwapOption<Outgoing>>)> {
+        let upstreams = config.upstreams.iter().filter_map(|(name, upstream)| {
+            Some((format!("upstream {name}"), upstream.tls.as_ref()?, self.target(name)?.tls.clone()))
+        });
+        let means = self.auth.load();
+        let servers = config.routes.iter().filter_map(|route| {
+            let tls = route.forward_auth.as_ref()?.tls.as_ref()?;
+            Some((format!("auth server of {}", route.name), tls, means.get(&route.name)?.tls.clone()))
+        });
+        upstreams.chain(servers).collect()
     }
 
     /// What every upstream of a configuration needs that is about to be.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use toml::Spanned;
+use toml::{Spanned, de::DeTable};
 
+use super::tls;
 use crate::{
     addresses, choices,
     config::{ForwardAuth, Jwt, ServerAddress},
@@ -12,7 +13,7 @@ use crate::{
     file::FilePath,
     names,
     reader::Reader,
-    sections::{FORWARD_AUTH, JWT},
+    sections::{FORWARD_AUTH, FORWARD_AUTH_TLS, JWT},
 };
 
 pub(super) fn jwt(reader: &mut Reader<'_, '_>) -> Option<Arc<Jwt>> {
@@ -35,11 +36,22 @@ pub(super) fn forward_auth(reader: &mut Reader<'_, '_>) -> Option<Arc<ForwardAut
     let table = reader.table("forward_auth")?;
     let mut reader = Reader::of(&table, &FORWARD_AUTH, reader.problems);
     reader.report_missing();
-    let url = reader.text("url", url).map(Spanned::into_inner);
+    let url = reader.text("url", url);
+    let nothing = DeTable::new();
+    let table = reader.table("tls");
+    let tls = table.clone().unwrap_or_else(|| Spanned::new(0..0, &nothing));
+    let tls = tls::client(&tls, &FORWARD_AUTH_TLS, reader.problems);
+    if let (Some(url), Some(table)) = (&url, &table)
+        && !url.get_ref().tls
+    {
+        let complaint = Complaint::new("`tls` says nothing to a server at `http://`");
+        reader.problems.at(table.span(), complaint.help("write `https://`").context(url.span(), "this one"));
+    }
     let timeout = reader.duration("timeout");
     let response_headers = reader.texts("response_headers", header).into_iter().map(Spanned::into_inner).collect();
-    let (address, host, target) = url?;
-    Some(Arc::new(ForwardAuth { address, host, target, timeout, response_headers }))
+    let Url { address, host, target, tls: is_tls } = url?.into_inner();
+    let tls = is_tls.then_some(tls);
+    Some(Arc::new(ForwardAuth { address, host, tls, target, timeout, response_headers }))
 }
 
 fn text(text: &str) -> Result<String, Complaint> {
@@ -54,16 +66,21 @@ fn token(name: &str, what: &str) -> Result<String, Complaint> {
     names::subprotocol(name).map_err(|_| Complaint::new(format!("`{}` is not the name of a {what}", shorten(name))))
 }
 
-/// `http://HOST[:PORT]/PATH[?QUERY]`: where it is, what it is called, and what is asked for.
-fn url(text: &str) -> Result<(ServerAddress, String, String), Complaint> {
+struct Url {
+    address: ServerAddress,
+    /// As it is written, for `Host`.
+    host: String,
+    target: String,
+    tls: bool,
+}
+
+/// `http://HOST[:PORT]/PATH[?QUERY]`, or `https://`.
+fn url(text: &str) -> Result<Url, Complaint> {
     let wrong = |why: &str| Complaint::new(format!("`{}` is not the URL of an auth server: {why}", shorten(text)));
-    let rest = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", rest)) => {
-            return Err(wrong("TLS to it is not supported")
-                .help(format!("write \"http://{}\" and keep it on this machine or network", shorten(rest))));
-        }
-        Some(_) => return Err(wrong("it is not http")),
+    let (rest, tls) = match text.split_once("://") {
+        Some(("http", rest)) => (rest, false),
+        Some(("https", rest)) => (rest, true),
+        Some(_) => return Err(wrong("it is neither http nor https")),
         None => return Err(wrong("it has no scheme").help(format!("write \"http://{}\"", shorten(text)))),
     };
     let (authority, target) = match rest.find('/') {
@@ -73,11 +90,13 @@ fn url(text: &str) -> Result<(ServerAddress, String, String), Complaint> {
     let has_port = authority
         .rsplit_once(':')
         .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    let address = if has_port { addresses::server(authority) } else { addresses::server(&format!("{authority}:80")) }?;
+    let port = if tls { 443 } else { 80 };
+    let address =
+        if has_port { addresses::server(authority) } else { addresses::server(&format!("{authority}:{port}")) }?;
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&byte)) {
         return Err(wrong("its path holds characters that must be percent-encoded"));
     }
-    Ok((address, authority.to_owned(), target.to_owned()))
+    Ok(Url { address, host: authority.to_owned(), target: target.to_owned(), tls })
 }
 
 /// A field that an upstream may be told by an auth server.

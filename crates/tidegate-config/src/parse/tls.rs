@@ -10,6 +10,7 @@ use crate::{
     config::{ClientAuth, KeyPair, ListenTls, NamedPair, Tls, UpstreamTls},
     errors::{Complaint, Problems},
     file::FilePath,
+    keys::Section,
     names,
     reader::Reader,
     sections,
@@ -54,8 +55,9 @@ fn named_pair(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> Option<
     Some(NamedPair { pair: pair?, names })
 }
 
-pub(super) fn upstream(table: &Spanned<&DeTable<'_>>, problems: &mut Problems) -> UpstreamTls {
-    let mut reader = Reader::of(table, &sections::UPSTREAM_TLS, problems);
+/// As whoever connects, with the keys of this section.
+pub(super) fn client(table: &Spanned<&DeTable<'_>>, section: &'static Section, problems: &mut Problems) -> UpstreamTls {
+    let mut reader = Reader::of(table, section, problems);
     for (one, other) in [("certificate", "key"), ("key", "certificate")] {
         needs(&mut reader, table, one, other, "a certificate and its private key go together");
     }

@@ -67,7 +67,7 @@ fn upstream(
     reader.report_missing();
     let servers = servers(&mut reader);
     let table = reader.table("tls");
-    let tls = table.as_ref().map(|table| tls::upstream(table, reader.problems));
+    let tls = table.as_ref().map(|table| tls::client(table, &sections::UPSTREAM_TLS, reader.problems));
     if let Some(table) = table
         && let Some(unix) = servers.iter().find(|server| matches!(server.get_ref().address, ServerAddress::Unix(_)))
     {

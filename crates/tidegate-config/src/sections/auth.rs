@@ -6,7 +6,7 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Duration, Flag, List, Text},
+        Kind::{Choice, Duration, Flag, List, Table, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
@@ -90,8 +90,15 @@ pub(crate) static FORWARD_AUTH: Section = Section {
             name: "url",
             kind: Text(r#"a URL such as "http://127.0.0.1:9000/verify""#),
             presence: Required,
-            doc: "Whom to ask. Only `http`.",
+            doc: "Whom to ask: `http://` or `https://`.",
             reason: "Only the operator knows it.",
+        },
+        Key {
+            name: "tls",
+            kind: Table,
+            presence: Unset("verified with the system's roots"),
+            doc: "How a server at `https://` is verified.",
+            reason: "What it is asked holds the clients' secrets, and what it says is believed.",
         },
         Key {
             name: "timeout",

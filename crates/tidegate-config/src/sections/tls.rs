@@ -120,38 +120,47 @@ pub(crate) static UPSTREAM_TLS: Section = Section {
     title: "[upstream.NAME] tls",
     doc: "`tls = { ca = \"ca.pem\", server_name = \"chat.internal\" }`. The server is always verified: there is no key \
           to switch that off. Not for `unix:` servers.",
-    keys: &[
-        Key {
-            name: "ca",
-            kind: PEM,
-            presence: Unset("the system's roots"),
-            doc: "Trust these roots (PEM) and no others.",
-            reason: "The system's roots are the ones that the operator already keeps up to date.",
-        },
-        Key {
-            name: "server_name",
-            kind: Text("a host name"),
-            presence: Unset("the server's host"),
-            doc: "The name to verify and to send as SNI.",
-            reason: "A certificate carries the name that it is reached by.",
-        },
-        Key {
-            name: "certificate",
-            kind: PEM,
-            presence: Unset("no certificate"),
-            doc: "A certificate chain (PEM) to show to servers that ask for one. Needs `key`.",
-            reason: "Few servers ask.",
-        },
-        Key {
-            name: "key",
-            kind: PEM,
-            presence: Unset("no certificate"),
-            doc: "Its private key, in PEM, without passphrase.",
-            reason: "Few servers ask.",
-        },
-        MIN_VERSION,
-    ],
+    keys: CLIENT_KEYS,
 };
+
+pub(crate) static FORWARD_AUTH_TLS: Section = Section {
+    title: "[[route]] forward_auth tls",
+    doc: "`tls = { ca = \"ca.pem\" }`: as that of an upstream. Files that change are taken up by themselves.",
+    keys: CLIENT_KEYS,
+};
+
+/// Of whoever is spoken to.
+const CLIENT_KEYS: &[Key] = &[
+    Key {
+        name: "ca",
+        kind: PEM,
+        presence: Unset("the system's roots"),
+        doc: "Trust these roots (PEM) and no others.",
+        reason: "The system's roots are the ones that the operator already keeps up to date.",
+    },
+    Key {
+        name: "server_name",
+        kind: Text("a host name"),
+        presence: Unset("the server's host"),
+        doc: "The name to verify and to send as SNI.",
+        reason: "A certificate carries the name that it is reached by.",
+    },
+    Key {
+        name: "certificate",
+        kind: PEM,
+        presence: Unset("no certificate"),
+        doc: "A certificate chain (PEM) to show to servers that ask for one. Needs `key`.",
+        reason: "Few servers ask.",
+    },
+    Key {
+        name: "key",
+        kind: PEM,
+        presence: Unset("no certificate"),
+        doc: "Its private key, in PEM, without passphrase.",
+        reason: "Few servers ask.",
+    },
+    MIN_VERSION,
+];
 
 pub(crate) static TLS: Section = Section {
     title: "[tls]",

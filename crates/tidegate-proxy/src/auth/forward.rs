@@ -13,23 +13,24 @@ use crate::{
     body::Body,
     endpoint::Endpoint,
     gate::Denied,
+    tls::Outgoing,
     upstream::{self, Dial, MAX_HEAD, MAX_HEADERS, strip_hop_by_hop},
 };
 
 /// Longest body of a refusal that is passed back, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// Asks, and gives the request the header fields that the answer has for it.
+/// Asks, over TLS where the server has it, and gives the request the header fields that the answer has for it.
 ///
 /// # Errors
 /// The answer is a refusal, which is passed back, or there is none that counts.
-pub(crate) async fn ask(server: &ForwardAuth, parts: &mut Parts) -> Result<(), Denied> {
+pub(super) async fn ask(server: &ForwardAuth, tls: Option<&Outgoing>, parts: &mut Parts) -> Result<(), Denied> {
     // What the server says of the client, the client cannot have said.
     let copied: Vec<HeaderName> = server.response_headers.iter().filter_map(|name| field(name)).collect();
     for name in &copied {
         parts.headers.remove(name);
     }
-    let asked = timeout(server.timeout, exchange(server, question(server, parts))).await;
+    let asked = timeout(server.timeout, exchange(server, tls, question(server, parts))).await;
     let answer = match asked {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => {
@@ -97,11 +98,18 @@ fn question(server: &ForwardAuth, parts: &Parts) -> Request<Empty<Bytes>> {
     question
 }
 
-async fn exchange(server: &ForwardAuth, question: Request<Empty<Bytes>>) -> Result<Response<Bytes>, String> {
+async fn exchange(
+    server: &ForwardAuth,
+    tls: Option<&Outgoing>,
+    question: Request<Empty<Bytes>>,
+) -> Result<Response<Bytes>, String> {
+    if server.tls.is_some() != tls.is_some() {
+        return Err("its TLS is not loaded".to_owned());
+    }
     let endpoint = Endpoint { server: server.address.clone(), at: None, tag: Box::default() };
     let dial = Dial {
         endpoint: &endpoint,
-        tls: None,
+        tls,
         connect_timeout: server.timeout,
         handshake_timeout: server.timeout,
         proxy_header: None,

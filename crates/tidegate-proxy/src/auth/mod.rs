@@ -11,19 +11,28 @@ mod jwt;
 
 use std::{collections::HashMap, io, sync::Arc};
 
+use arc_swap::ArcSwapOption;
 use http::{HeaderName, HeaderValue, StatusCode, header, request::Parts};
-use tidegate_config::{Config, Fault};
+use tidegate_config::{Config, Fault, Route};
 
-pub(crate) use jwt::Verifier;
+use jwt::Verifier;
 
 use crate::{
     gate::Denied,
     http::{Reply, own_reply},
     session::Facts,
+    tls::{self, Outgoing},
 };
 
-/// What tokens are checked with, by route.
-pub(crate) type Verifiers = HashMap<String, Arc<Verifier>>;
+/// By route.
+pub(crate) type Means = HashMap<String, Arc<RouteMeans>>;
+
+/// What requests of a route are checked with, beside its configuration.
+pub(crate) struct RouteMeans {
+    verifier: Option<Verifier>,
+    /// TLS with its auth server, as last loaded; empty: it speaks none.
+    pub(crate) tls: Arc<ArcSwapOption<Outgoing>>,
+}
 
 const AUTH: &str = "auth";
 const UNAVAILABLE: &str = "auth_unavailable";
@@ -33,14 +42,23 @@ pub(crate) fn check_keys(config: &Config) -> Vec<Fault> {
     config.routes.iter().filter_map(|route| Verifier::load(route.jwt.as_ref()?).err()).collect()
 }
 
-/// Reads these keys.
+/// Reads the keys, and the files of TLS with auth servers.
 ///
 /// # Errors
-/// A file that cannot be read, or holds no key of its algorithm; the error names it.
-pub(crate) fn load(config: &Config) -> io::Result<Verifiers> {
-    let with_token = config.routes.iter().filter_map(|route| Some((&route.name, route.jwt.as_ref()?)));
-    let load = |jwt| Verifier::load(jwt).map_err(|fault| io::Error::other(fault.message().to_owned()));
-    with_token.map(|(name, jwt)| Ok((name.clone(), Arc::new(load(jwt)?)))).collect()
+/// A file that cannot be read, or is not what it should be; the error names it.
+pub(crate) fn load(config: &Config) -> io::Result<Means> {
+    let guarded = config.routes.iter().filter(|route| route.jwt.is_some() || route.forward_auth.is_some());
+    guarded.map(|route| Ok((route.name.clone(), Arc::new(RouteMeans::load(route)?)))).collect()
+}
+
+impl RouteMeans {
+    fn load(route: &Route) -> io::Result<Self> {
+        let verifier = route.jwt.as_ref().map(|jwt| Verifier::load(jwt)).transpose();
+        let verifier = verifier.map_err(|fault| io::Error::other(fault.message().to_owned()))?;
+        let tls = route.forward_auth.as_ref().and_then(|server| server.tls.as_ref());
+        let tls = tls.map(tls::outgoing).transpose()?;
+        Ok(Self { verifier, tls: Arc::new(ArcSwapOption::new(tls.map(Arc::new))) })
+    }
 }
 
 /// Lets a request pass, its header fields as its upstream is to see them.
@@ -58,10 +76,10 @@ pub(crate) async fn check(facts: &mut Facts, parts: &mut Parts) -> Result<(), De
         };
         shared.metrics.auth.with_label_values(&[route.name.as_str(), by, result]).inc();
     };
+    // They are there before the route's configuration is; if ever they were not, nobody comes in.
+    let means = shared.auth.load().get(&route.name).cloned();
     if let Some(jwt) = &route.jwt {
-        // A route's keys are there before its configuration is; if ever they were not, nobody comes in.
-        let verifier = shared.verifiers.load().get(&route.name).cloned();
-        let checked = match verifier {
+        let checked = match means.as_ref().and_then(|means| means.verifier.as_ref()) {
             Some(verifier) => verifier.check(jwt, parts).map_err(|fault| unauthorized(fault.as_deref())),
             None => Err(unavailable()),
         };
@@ -72,7 +90,8 @@ pub(crate) async fn check(facts: &mut Facts, parts: &mut Parts) -> Result<(), De
         }
     }
     if let Some(forward) = &route.forward_auth {
-        let asked = forward::ask(forward, parts).await;
+        let tls = means.and_then(|means| means.tls.load_full());
+        let asked = forward::ask(forward, tls.as_deref(), parts).await;
         count("forward", asked.as_ref().err());
         asked?;
     }

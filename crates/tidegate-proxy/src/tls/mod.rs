@@ -30,7 +30,9 @@ pub(crate) fn check(config: &Config) -> Vec<Fault> {
     for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
         Incoming::load(tls, None, &mut faults);
     }
-    for tls in config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref()) {
+    let of_upstreams = config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref());
+    let of_auth_servers = config.routes.iter().filter_map(|route| route.forward_auth.as_ref()?.tls.as_ref());
+    for tls in of_upstreams.chain(of_auth_servers) {
         Outgoing::load(tls, &mut faults);
     }
     faults

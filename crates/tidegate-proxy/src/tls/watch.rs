@@ -36,7 +36,8 @@ pub(crate) async fn watch(shared: Arc<Shared>, listener: impl Fn(&Address) -> Op
 pub(crate) fn publish(shared: &Shared, listener: impl Fn(&Address) -> Option<Arc<Listener>>) {
     let config = shared.live.load().config.clone();
     let incoming = config.listeners.iter().filter_map(|listen| listener(&listen.address)?.tls.load_full());
-    let outgoing = config.upstreams.keys().filter_map(|name| shared.target(name)?.tls.load_full());
+    let outgoing = shared.outgoing(&config);
+    let outgoing = outgoing.iter().filter_map(|(_, _, tls)| tls.load_full());
     let expiries: Vec<Expiry> =
         incoming.flat_map(|tls| tls.expiries.clone()).chain(outgoing.filter_map(|tls| tls.expiry.clone())).collect();
     let gauges = &shared.metrics.tls_not_after;
@@ -73,10 +74,9 @@ fn refresh(shared: &Shared, listener: &impl Fn(&Address) -> Option<Arc<Listener>
         let load = |before: &Incoming, faults: &mut Vec<Fault>| Incoming::load(settings, Some(before), faults);
         take(listener.name.clone(), replace(&listener.tls, Stamp::of(incoming::files(settings)), load));
     }
-    for (name, upstream) in &config.upstreams {
-        let (Some(settings), Some(target)) = (&upstream.tls, shared.target(name)) else { continue };
+    for (what, settings, tls) in shared.outgoing(&config) {
         let load = |_: &Outgoing, faults: &mut Vec<Fault>| Outgoing::load(settings, faults);
-        take(format!("upstream {name}"), replace(&target.tls, Stamp::of(outgoing::files(settings)), load));
+        take(what, replace(&tls, Stamp::of(outgoing::files(settings)), load));
     }
     if changed {
         publish(shared, listener);
