@@ -72,6 +72,11 @@ impl Metrics {
         }
     }
 
+    /// What this label of the series of `name` says.
+    pub fn label_values(&self, name: &str, label: &str) -> Vec<String> {
+        self.matching(name, &[]).filter_map(|sample| sample.labels.get(label).cloned()).collect()
+    }
+
     /// How many series of `name` carry `labels`.
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> usize {
         self.matching(name, labels).count()

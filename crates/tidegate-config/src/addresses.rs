@@ -56,10 +56,17 @@ pub(crate) fn admin_socket(text: &str) -> Result<Option<PathBuf>, Complaint> {
     unix(text.strip_prefix("unix:").unwrap_or(text)).map(Some)
 }
 
-/// `host:port`, `ws://host:port` or `unix:PATH`.
+/// `host:port`, `ws://host:port`, `unix:PATH` or `srv:NAME`.
 pub(crate) fn server(text: &str) -> Result<ServerAddress, Complaint> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(path).map(ServerAddress::Unix);
+    }
+    if let Some(name) = text.strip_prefix("srv:") {
+        return service(name).map(ServerAddress::Srv);
+    }
+    if text.starts_with('_') && !text.contains(':') {
+        let complaint = Complaint::new(format!("`{}` has no port", shorten(text)));
+        return Err(complaint.help(format!("for the SRV records of a service write \"srv:{}\"", shorten(text))));
     }
     let bare = match text.split_once("://") {
         None => text,
@@ -93,6 +100,18 @@ pub(crate) fn server(text: &str) -> Result<ServerAddress, Complaint> {
         None => names::domain(host)?,
     };
     Ok(ServerAddress::Tcp { host, port })
+}
+
+/// The name of SRV records.
+fn service(name: &str) -> Result<String, Complaint> {
+    let wrong = |why: &str| Complaint::new(format!("`{}` is not the name of a service: {why}", shorten(name)));
+    if name.contains(':') {
+        return Err(wrong("it has a port").help("its SRV records have the ports: leave it out"));
+    }
+    if name.parse::<IpAddr>().is_ok() || !name.contains('.') {
+        return Err(wrong("it is no name in DNS").help("write it whole: \"srv:_ws._tcp.chat.example.com\""));
+    }
+    names::domain(name)
 }
 
 /// `10.0.0.0/8`, `192.0.2.7`, `2001:db8::/32` or `unix:`.

@@ -11,7 +11,7 @@ use tidegate_wire::Limits as Frames;
 
 use crate::{
     file::{FilePath, Place},
-    pools::{Affinity, Health},
+    pools::{Affinity, Health, NameServer},
 };
 pub use tls::{ClientAuth, KeyPair, ListenTls, NamedPair, Tls, TlsVersion, UnknownName, UpstreamTls};
 
@@ -284,7 +284,7 @@ pub struct Upstream {
     /// How often names are looked up; `None`: at each dial.
     pub resolve_interval: Option<Duration>,
     /// The name server to ask; `None`: the system.
-    pub resolver: Option<SocketAddr>,
+    pub resolver: Option<NameServer>,
     /// How endpoints are asked whether they are well.
     pub health: Option<Health>,
     /// Further endpoints that are tried for a client that does not wait. Default 3.
@@ -326,6 +326,8 @@ pub enum ServerAddress {
     },
     /// A unix socket.
     Unix(PathBuf),
+    /// A service: the DNS name, in lower case, of SRV records (RFC 2782) that say where its servers are.
+    Srv(String),
 }
 
 /// Which endpoint a new session gets.
@@ -417,6 +419,26 @@ impl fmt::Display for ServerAddress {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Srv(name) => write!(f, "srv:{name}"),
+        }
+    }
+}
+
+impl ServerAddress {
+    /// Whom a certificate must be for. Of a service: its domain, for what DNS has led to is nobody's word (RFC 6125
+    /// section 6.2.1). `None`: a unix socket has no name.
+    #[must_use]
+    pub fn verified_name(&self) -> Option<&str> {
+        match self {
+            Self::Tcp { host, .. } => Some(host),
+            Self::Unix(_) => None,
+            Self::Srv(name) => {
+                let mut domain = name.as_str();
+                while let Some((_, rest)) = domain.split_once('.').filter(|(label, _)| label.starts_with('_')) {
+                    domain = rest;
+                }
+                Some(domain)
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What `[upstream.NAME]` says of choosing among its servers, of asking after them and of finding them.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use crate::config::Upstream;
+use crate::{config::Upstream, file::Place};
 
 /// Whether a client's sessions go where its earlier ones went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +53,15 @@ pub struct Sticky {
     pub always_secure: bool,
     /// Its `Max-Age`; `None`: until the browser ends.
     pub max_age: Option<Duration>,
+}
+
+/// Who is asked for names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameServer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// Where that stands.
+    pub place: Place,
 }
 
 /// How servers are asked whether they are well.

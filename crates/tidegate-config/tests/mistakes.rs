@@ -444,6 +444,17 @@ fn health_checks() {
     check_upstream("resolver = \"dns.internal\"", 12, "write an IP address, with a port if it is not 53");
     let off = "resolver = \"10.0.0.2\"\nresolve_interval = \"off\"";
     check_upstream(off, 12, "`resolver` does nothing with `resolve_interval = \"off\"`");
+    let services = |servers: &str, column, expected| {
+        let config = BASE.replace("[\"127.0.0.1:3000\"]", &format!("[{servers}]"));
+        assert_ne!(config, BASE);
+        check(&config, 10, column, expected);
+    };
+    services("\"srv:_ws._tcp.chat.example\"", 12, "name the name server to ask");
+    services("\"srv:_ws._tcp.chat.example:80\"", 12, "its SRV records have the ports");
+    services("\"srv:chat\"", 12, "write it whole");
+    services("\"srv:10.0.0.1\"", 12, "it is no name in DNS");
+    services("\"srv:_ws._tcp.chat.example.\"", 12, "it ends with a dot");
+    services("\"_ws._tcp.chat.example\"", 12, "write \"srv:_ws._tcp.chat.example\"");
     check_upstream("retries = 101", 11, "out of bounds: 0 to 100");
 }
 

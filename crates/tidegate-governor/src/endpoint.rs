@@ -93,6 +93,11 @@ impl Endpoint {
         !self.gone && !self.down && self.weight > 0
     }
 
+    /// Whether nothing says that it is not there.
+    pub(crate) fn is_well(&self, limits: &Limits, now: Instant) -> bool {
+        !self.gone && !self.down && !matches!(self.room(limits, now), Room::Resting(_))
+    }
+
     /// Finds its share anew: linear from a tenth, as Envoy and nginx have it. Whether it has the whole.
     pub(crate) fn warm_up(&mut self, slow_start: Option<Duration>, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.opened);
@@ -123,8 +128,11 @@ impl Endpoint {
 
     /// Why it takes no new client, in words.
     pub(crate) fn refuses(&self, limits: &Limits, now: Instant) -> Option<String> {
-        if self.gone || self.weight == 0 {
+        if self.gone {
             return Some("it is no longer configured".into());
+        }
+        if self.weight == 0 {
+            return Some("it stands by, or its name no longer leads to it".into());
         }
         if self.down {
             return Some("a health check found it down".into());

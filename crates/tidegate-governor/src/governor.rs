@@ -103,6 +103,12 @@ impl Governor {
         self.fleet.endpoints.binary_search_by_key(&endpoint, |e| e.id).is_ok()
     }
 
+    /// Whether an endpoint can be believed to be there: no health check has found it down, and it does not rest.
+    pub fn is_well(&self, endpoint: EndpointId, now: Instant) -> bool {
+        let found = self.fleet.endpoints.binary_search_by_key(&endpoint, |e| e.id);
+        found.is_ok_and(|i| self.fleet.endpoints[i].is_well(&self.limits, now))
+    }
+
     /// An endpoint for what is no session, such as a plain request: nothing is counted and no limit applies, so it is
     /// drawn, better where there are fewer sessions, and not simply the emptiest, which would get them all. One that
     /// rests only when all do; none of those in `tried`.

@@ -14,7 +14,14 @@ use tidegate_governor::{
 use tidegate_session::Hold;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::{announced::Announced, clock, endpoint::Endpoint, members::Members, metrics::Metrics, task::Task};
+use crate::{
+    announced::Announced,
+    clock,
+    endpoint::Endpoint,
+    members::{Located, Members},
+    metrics::Metrics,
+    task::Task,
+};
 
 /// How long beyond its deadline a parked client waits for its answer.
 const SLACK: Duration = Duration::from_millis(500);
@@ -73,6 +80,17 @@ pub(crate) struct Admission {
     address: Option<u64>,
     tried: Vec<EndpointId>,
     deadline: Instant,
+}
+
+impl Inner {
+    fn stand_by(&mut self, now: Instant) -> bool {
+        let Self { governor, endpoints, members, .. } = self;
+        members.stand_by(|server, at| {
+            let known = endpoints.iter().find(|(_, known)| known.server == *server && known.at == Some(at));
+            // One that is new is well until it shows otherwise.
+            known.is_none_or(|(id, _)| governor.is_well(*id, now))
+        })
+    }
 }
 
 impl Capacity {
@@ -137,12 +155,21 @@ impl Capacity {
         self.place(&mut inner, now);
     }
 
-    /// What a name has been found to be. Returns the addresses that it is no longer.
-    pub(crate) fn resolved(&self, server: &ServerAddress, addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    /// What a name has been found to lead to. Returns the addresses that it does no longer.
+    pub(crate) fn resolved(&self, server: &ServerAddress, answer: &[Located]) -> Vec<SocketAddr> {
+        let now = clock::now();
         let mut inner = self.lock();
-        let gone = inner.members.answered(server, addresses);
-        self.place(&mut inner, clock::now());
+        let gone = inner.members.answered(server, answer);
+        inner.stand_by(now);
+        self.place(&mut inner, now);
         gone
+    }
+
+    /// Has those who stand by take clients, or no longer, as the others are well.
+    fn relieve(&self, inner: &mut Inner, now: Instant) {
+        if inner.members.have_standbys && inner.stand_by(now) {
+            self.place(inner, now);
+        }
     }
 
     /// Makes the governor's endpoints what the members are now.
@@ -190,6 +217,7 @@ impl Capacity {
         let now = clock::now();
         let mut inner = self.lock();
         inner.governor.set_health(id, up, now);
+        self.relieve(&mut inner, now);
         self.settle(&mut inner, now);
     }
 
@@ -205,7 +233,9 @@ impl Capacity {
         if tried.len() > inner.retries {
             return None;
         }
-        let id = inner.governor.suggest(tried, wish, clock::now())?;
+        let now = clock::now();
+        self.relieve(&mut inner, now);
+        let id = inner.governor.suggest(tried, wish, now)?;
         Some((id, inner.endpoints.get(&id)?.clone()))
     }
 
@@ -304,6 +334,7 @@ impl Admission {
         let mut place = {
             let now = clock::now();
             let mut inner = self.capacity.lock();
+            self.capacity.relieve(&mut inner, now);
             let Self { wish, address, .. } = *self;
             let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), wish, address, ..Ask::default() };
             let (ticket, until) = match inner.governor.admit(ask, now) {

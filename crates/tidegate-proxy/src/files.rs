@@ -9,7 +9,7 @@ use std::{
 
 use tidegate_config::{AccessLog, Address, Config, Fault, FilePath, Place, ServerAddress};
 
-use crate::{auth, tls};
+use crate::{auth, finder::Finder, tls};
 
 /// Longest file that is read, in bytes: the roots of a whole system are a quarter of it.
 const MAX_SIZE: u64 = 1 << 20;
@@ -20,6 +20,7 @@ const MAX_SIZE: u64 = 1 << 20;
 pub fn check(config: &Config) -> Vec<Fault> {
     let mut faults = tls::check(config);
     faults.extend(auth::check_keys(config));
+    faults.extend(config.upstreams.values().filter_map(|upstream| Finder::new(upstream).err()));
     let listeners = config.listeners.iter().map(|listener| (&listener.address, &listener.place));
     let admin = config.admin.address.iter().map(|address| (address, &config.admin.place));
     for (address, place) in listeners.chain(admin) {

@@ -18,6 +18,7 @@ mod command;
 mod counters;
 mod endpoint;
 mod files;
+mod finder;
 mod flow;
 mod forwarded;
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use tidegate_config::{Check, Health, Target};
+use tidegate_config::{Check, Health, ServerAddress, Target};
 use tokio::time::timeout;
 use tokio_tungstenite::{
     client_async_with_config,
@@ -101,7 +101,8 @@ async fn websocket(
 fn host(target: &Target, endpoint: &Endpoint) -> String {
     match (&target.host, &endpoint.server) {
         (Some(host), _) => host.clone(),
-        (None, tidegate_config::ServerAddress::Unix(_)) => "localhost".to_owned(),
+        (None, ServerAddress::Unix(_)) => "localhost".to_owned(),
+        (None, ServerAddress::Srv(_)) => endpoint.to_string(),
         (None, server) => server.to_string(),
     }
 }

@@ -23,12 +23,12 @@ use crate::{
     addresses::Addresses,
     auth,
     capacity::Capacity,
-    clock, health,
+    clock,
+    finder::Finder,
+    health,
     metrics::Metrics,
     pool::Pool,
-    report,
-    resolve::{self, Finder},
-    strain,
+    report, resolve, strain,
     tls::{self, Outgoing},
     worker::{self, Leave, Message},
 };
@@ -197,7 +197,8 @@ impl Shared {
     /// A file of it is no good, or this build lacks what it asks for.
     pub(crate) fn prepare(config: &Config) -> io::Result<BTreeMap<String, Means>> {
         let tls = |upstream: &Arc<Upstream>| upstream.tls.as_ref().map(tls::outgoing).transpose();
-        let prepared = |upstream| io::Result::Ok(Means { tls: tls(upstream)?, finder: Finder::new(upstream)? });
+        let finder = |upstream| Finder::new(upstream).map_err(|fault| io::Error::other(fault.message().to_owned()));
+        let prepared = |upstream| io::Result::Ok(Means { tls: tls(upstream)?, finder: finder(upstream)? });
         config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), prepared(upstream)?))).collect()
     }
 

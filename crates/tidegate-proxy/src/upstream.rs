@@ -166,17 +166,21 @@ pub(crate) async fn connect(dial: &Dial<'_>) -> Result<Stream, Failure> {
 }
 
 async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
-    let (host, port) = match &dial.endpoint.server {
+    let server = &dial.endpoint.server;
+    let (host, port) = match server {
         ServerAddress::Unix(path) => {
             let mut unix = UnixStream::connect(path).await.map_err(Failure::Connect)?;
             unix.write_all(dial.proxy_header.unwrap_or_default()).await.map_err(Failure::Connect)?;
             return Ok(Stream::Unix(unix));
         }
         ServerAddress::Tcp { host, port } => (host.as_str(), *port),
+        // Its servers are known by their addresses.
+        ServerAddress::Srv(name) => (name.as_str(), 0),
     };
     let known = dial.endpoint.at.or_else(|| Some((host.parse::<std::net::IpAddr>().ok()?, port).into()));
     let mut tcp = match known {
         Some(address) => TcpStream::connect(address).await.map_err(Failure::Connect)?,
+        None if port == 0 => return Err(Failure::Dns(io::ErrorKind::NotFound.into())),
         None => {
             let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?.collect();
             TcpStream::connect(&addresses[..]).await.map_err(Failure::Connect)?
@@ -187,7 +191,7 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
         tcp.write_all(header).await.map_err(Failure::Connect)?;
     }
     let Some(tls) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
-    let tls = tls.connect(host, tcp).await.map_err(Failure::Tls)?;
+    let tls = tls.connect(server.verified_name().unwrap_or(host), tcp).await.map_err(Failure::Tls)?;
     Ok(Stream::Upstream(Box::new(tls)))
 }
 

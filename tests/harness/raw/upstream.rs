@@ -160,7 +160,15 @@ impl Echo {
     /// # Panics
     /// When it cannot listen.
     pub async fn start() -> Self {
-        let Upstream { listener, address } = Upstream::bind().await;
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// As [`Self::start`], there.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let Upstream { listener, address } = Upstream::bind_to(address).await;
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");

@@ -9,11 +9,11 @@ use toml::{Spanned, de::DeTable};
 
 use crate::{
     choices::{self, CheckKind},
-    config::Balance,
+    config::{Balance, Server, ServerAddress},
     convert::shorten,
     errors::{Complaint, Problems},
     names,
-    pools::{Affinity, Check, HashOn, Health, SameSite, Sticky, Target},
+    pools::{Affinity, Check, HashOn, Health, NameServer, SameSite, Sticky, Target},
     reader::Reader,
     sections,
 };
@@ -91,7 +91,13 @@ fn check_prefix(sticky: &Sticky, span: Range<usize>, problems: &mut Problems) {
 }
 
 /// Which name server `resolver` names.
-pub(super) fn resolver(reader: &mut Reader<'_, '_>) -> Option<SocketAddr> {
+pub(super) fn resolver(reader: &mut Reader<'_, '_>, servers: &[Spanned<Server>]) -> Option<NameServer> {
+    let service = servers.iter().find(|server| matches!(server.get_ref().address, ServerAddress::Srv(_)));
+    if let (Some(service), None) = (service, reader.span("resolver")) {
+        let complaint = Complaint::new("a service needs `resolver`: the system's resolver looks up hosts only");
+        let help = "name the name server to ask: `resolver = \"10.0.0.2\"`; /etc/resolv.conf has the system's";
+        reader.problems.at(service.span(), complaint.help(help));
+    }
     let resolver = reader.text("resolver", name_server)?;
     if reader.duration_or_off("resolve_interval").is_none() {
         let span = reader.span("resolve_interval").unwrap_or_default();
@@ -101,7 +107,7 @@ pub(super) fn resolver(reader: &mut Reader<'_, '_>) -> Option<SocketAddr> {
                 .context(span, "names are looked up by the system, at each dial"),
         );
     }
-    Some(resolver.into_inner())
+    Some(NameServer { place: resolver.span().into(), address: resolver.into_inner() })
 }
 
 /// `10.0.0.2` or `10.0.0.2:5353`.

@@ -77,12 +77,12 @@ fn upstream(
     let balance = reader.choice("balance", choices::BALANCE);
     Upstream {
         name: name.to_owned(),
+        resolver: pools::resolver(&mut reader, &servers),
         servers: servers.into_iter().map(Spanned::into_inner).collect(),
         balance,
         affinity: pools::affinity(&mut reader, balance),
         retries: reader.count("retries"),
         resolve_interval: reader.duration_or_off("resolve_interval"),
-        resolver: pools::resolver(&mut reader),
         health: pools::health(&mut reader),
         slow_start: reader.duration_or_off("slow_start"),
         capacity: Capacity {

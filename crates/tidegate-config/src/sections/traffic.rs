@@ -158,7 +158,8 @@ pub(crate) static UPSTREAM: Section = Section {
             name: "servers",
             kind: List("servers"),
             presence: Required,
-            doc: "`\"host:port\"`, `\"unix:PATH\"` or `{ address, weight }`. May be empty: then everybody is refused.",
+            doc: "`\"host:port\"`, `\"unix:PATH\"`, `\"srv:NAME\"` or `{ address, weight }`. May be empty: then everybody is \
+                  refused.",
             reason: "Only the operator knows them.",
         },
         Key {
@@ -293,20 +294,25 @@ pub(crate) static UPSTREAM: Section = Section {
 
 pub(crate) static SERVER: Section = Section {
     title: "[upstream.NAME] servers",
-    doc: "`servers = [\"127.0.0.1:3000\", { address = \"127.0.0.1:3001\", weight = 2 }]`.",
+    doc: "`servers = [\"127.0.0.1:3000\", { address = \"127.0.0.1:3001\", weight = 2 }]`. \
+          `\"srv:_ws._tcp.chat.example.com\"` is a service: its SRV records (RFC 2782) say where its servers are. Each \
+          address of a record's target is a server, with the record's weight. Those of a higher priority number stand \
+          by: they get new sessions while all of the lower ones are down by health check or rest after failures. Needs \
+          `resolver`. Over TLS a service's servers must have a certificate for its domain (`chat.example.com`), not for \
+          the targets, or for `server_name`.",
     keys: &[
         Key {
             name: "address",
-            kind: Text(r#"a server such as "127.0.0.1:3000" or "unix:/run/app.sock""#),
+            kind: Text(r#"a server such as "127.0.0.1:3000", "unix:/run/app.sock" or "srv:_ws._tcp.example.com""#),
             presence: Required,
-            doc: "`host:port` or `unix:PATH`. Its identity across reloads.",
+            doc: "`host:port`, `unix:PATH` or `srv:NAME`. Its identity across reloads.",
             reason: "Only the operator knows it.",
         },
         Key {
             name: "weight",
             kind: Count { least: 1, most: 256 },
             presence: Default("1"),
-            doc: "Its share of new sessions.",
+            doc: "Its share of new sessions. Of a service: what the weights of its records are multiplied by.",
             reason: "Equal servers are the common case.",
         },
     ],
