@@ -3,8 +3,10 @@
 use harness::browser::Browser;
 use harness::certificate::Certificate;
 use harness::raw::pair;
-use harness::{Backend, Echo, Runtime, Setup};
+use harness::{Backend, Echo, Runtime, Setup, eventually};
 use serde_json::{Value, json};
+
+use crate::pools::pool;
 
 fn assert_heard(closed: &Value, code: u16, cause: &str) {
     assert_eq!((&closed["code"], &closed["wasClean"]), (&json!(code), &json!(true)), "{closed}");
@@ -113,4 +115,66 @@ async fn chromium_opens_its_sockets_on_the_pages_http2_connection() {
         assert_eq!(record.text("http_version"), "HTTP/2.0", "{}", record.line());
         assert!(record.leg("client").ends_with(", clean"), "{}", record.line());
     }
+}
+
+/// What the page's Socket.IO client does: it polls, upgrades, says something, and leaves.
+const CONVERSE: &str = "new Promise((resolve, reject) => {
+    const socket = io({ transports: ['polling', 'websocket'], forceNew: true });
+    let began;
+    socket.io.on('open', () => (began = socket.io.engine.transport.name));
+    socket.on('connect_error', reject);
+    socket.on('connect', () => {
+        const upgraded = async () => {
+            const echo = await socket.emitWithAck('say', 'hello');
+            const { name } = socket.io.engine.transport;
+            socket.io.engine.once('close', () => resolve({ echo, began, transport: name }));
+            socket.disconnect();
+        };
+        socket.io.engine.once('upgrade', upgraded);
+    });
+})";
+
+#[tokio::test]
+async fn socket_io_in_chromium_polls_and_upgrades_over_http2_on_one_of_two_sticky_backends() {
+    let Some(mut browser) = Browser::start_trusting().await else { return };
+    let Some(node) = Runtime::node() else { return };
+    let options = json!({ "transports": ["polling", "websocket"] });
+    let [mut one, mut two] = [
+        Backend::new(node.script("socketio-server", &options)).await,
+        Backend::new(node.script("socketio-server", &options)).await,
+    ];
+    let servers = [one.address(), two.address()];
+    let config = pool(&servers, "sticky = { cookie = \"srv\" }");
+    let gate = Setup::new(config).tls(&Certificate::new()).start().await;
+
+    // Each name has cookies of its own, and so is a new client, until both servers have had one.
+    let mut clients = 0;
+    let mut opened = [0, 0];
+    while opened.contains(&0) {
+        assert!(clients < 40, "all go to one server: {opened:?}");
+        browser.go_to(&format!("https://c{clients}.localhost:{}/", gate.address().port())).await;
+        clients += 1;
+        let said = browser.evaluate(CONVERSE).await;
+        assert_eq!(said, json!({ "echo": "hello", "began": "polling", "transport": "websocket" }));
+        for (backend, opened) in [&mut one, &mut two].into_iter().zip(&mut opened) {
+            for event in backend.events() {
+                assert_ne!(event["event"], "stranger", "a request of a client of the other server: {event}");
+                *opened += usize::from(event["event"] == "open");
+            }
+        }
+    }
+    let sessions = || gate.records().into_iter().filter(|record| record.event() == "session").collect::<Vec<_>>();
+    let sessions =
+        eventually("a line for each session", async || Some(sessions()).filter(|it| it.len() == clients)).await;
+    for record in sessions {
+        // Extended CONNECT: over HTTP/2 there is no other WebSocket.
+        assert_eq!(record.text("http_version"), "HTTP/2.0", "{}", record.line());
+        assert_eq!(record.number("status"), 200.0, "{}", record.line());
+        assert!(record.path().contains("transport=") && record.leg("client").ends_with(", clean"), "{}", record.line());
+    }
+    let metrics = gate.metrics().await;
+    let connections = |http| metrics.sum("tidegate_client_connections_total", &[("http", http)]);
+    assert!(connections("2") >= 1.0 && connections("1.1") == 0.0, "nothing went another way");
+    let plain = gate.records().into_iter().filter(|record| record.event() == "http").collect::<Vec<_>>();
+    assert!(plain.len() > clients && plain.iter().all(|record| record.text("http_version") == "HTTP/2.0"));
 }
