@@ -184,7 +184,10 @@ impl Gauge {
             return;
         };
         let peak = f64::from(self.window.peak);
-        let loaded = peak > self.limit.map_or(UNLOADED, |limit| (limit / 3.0).max(LOWEST));
+        let loaded = match self.limit {
+            None => peak > UNLOADED,
+            Some(limit) => peak > (limit / 3.0).max(LOWEST) || peak >= limit.round(),
+        };
         let unknown = self.base.is_none();
         let base = match self.base {
             Some(base) if median < base => median,
@@ -199,6 +202,7 @@ impl Gauge {
         }
         let measured = self.measured();
         self.carried.note(measured / HEADROOM, now);
+        let age = self.window.age(now);
         self.window = Window::default();
         if unknown && self.limit.is_none() {
             self.limit = Some(measured.max(START));
@@ -207,6 +211,8 @@ impl Gauge {
         let tolerated = if self.limit.is_some() { HEADROOM } else { STRAIN };
         let strained = median > tolerated * base + NOISE_S;
         if strained && loaded {
+            // At its bound it cannot show again what it carried: only a probe may forget that.
+            self.carried.hold(age, now);
             let limit = self.limit.map_or(measured, |limit| limit.min(f64::midpoint(limit, measured)));
             let floor = (HEADROOM * self.carried.get(now)).min(self.limit.unwrap_or(f64::MAX));
             let limit = limit.clamp(floor.max(LOWEST), f64::from(LOOSE - 1));
@@ -320,7 +326,7 @@ impl Probe {
             }
             let next = *self.next.get_or_insert(now + PROBE_FIRST);
             let tried = (limit * 0.75).min(limit - 1.0);
-            if now < next || tried < LOWEST {
+            if now < next || tried < LOWEST + 1.0 {
                 return Step::Rest;
             }
             self.trial = Some(Trial { before: limit, rate, settled: false });

@@ -90,6 +90,11 @@ impl Highest {
         *self = Self { most: value, at: Some(now) };
     }
 
+    /// Not forgotten for so long.
+    pub(crate) fn hold(&mut self, span: Duration, now: Instant) {
+        self.at = self.at.map(|at| (at + span).min(now));
+    }
+
     pub(crate) fn get(&self, now: Instant) -> f64 {
         let Some(at) = self.at else { return 0.0 };
         let age = now.saturating_duration_since(at).as_secs_f64();
