@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const CLASSES: usize = 4;
 /// Turns are counted in parts of this, so that sums stay exact.
 const TURN: u64 = 1 << 20;
+/// Turns by which one tenant may be ahead of the others while nobody has to wait long.
+const NEAR: u64 = 16;
 /// A class that was given no share still gets every thousandth turn or so: nobody starves.
 const LEAST_SHARE: f64 = 0.001;
 
@@ -80,6 +82,13 @@ impl<T: Default> Fair<T> {
         let class = self.classes.iter().filter(|class| !class.waiting.is_empty()).min_by_key(|class| class.due)?;
         let (_, tenant) = class.waiting.first()?;
         class.tenants.get(tenant).map(|tenant| &tenant.of)
+    }
+
+    /// Whether this tenant is at most [`NEAR`] turns ahead of the one of its class whose turn it is.
+    pub(crate) fn is_near(&self, class: u8, tenant: u64) -> bool {
+        let class = &self.classes[index(class)];
+        let first = class.waiting.first().map_or(0, |&(due, _)| due);
+        class.tenants.get(&tenant).is_some_and(|tenant| tenant.due <= first + NEAR * TURN)
     }
 
     /// It took a turn.

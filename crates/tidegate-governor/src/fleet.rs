@@ -39,10 +39,11 @@ impl Fleet {
             }
             endpoint.gone = true;
         }
+        let others_known = self.endpoints.iter().any(|e| e.gauge.is_known());
         let ids: Vec<_> = endpoints.iter().map(|&(key, weight)| self.configure_one(key, weight, now)).collect();
         self.endpoints.retain(|e| !e.gone || e.live() > 0);
-        for endpoint in &mut self.endpoints {
-            endpoint.gauge.among(ids.len());
+        for endpoint in self.endpoints.iter_mut().filter(|e| !e.gauge.is_known()) {
+            endpoint.gauge.begin(ids.len(), others_known);
         }
         ids
     }

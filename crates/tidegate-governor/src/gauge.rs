@@ -114,12 +114,19 @@ impl Gauge {
         }
     }
 
-    /// How many endpoints there are beside which it is one. What is not known is not sent to each of many at once.
-    pub(crate) fn among(&mut self, endpoints: usize) {
-        self.blind = match endpoints {
-            0 | 1 => LOOSE,
-            several => (BLIND / several as u32).max(START as u32),
-        };
+    /// Whether it has shown anything.
+    pub(crate) fn is_known(&self) -> bool {
+        self.base.is_some() || self.limit.is_some()
+    }
+
+    /// One of so many endpoints. Beside others that have shown what they can take it begins like one that was down: it
+    /// has the fewest sessions and would get all newcomers at once. What is not known is not sent to each of many.
+    pub(crate) fn begin(&mut self, endpoints: usize, others_known: bool) {
+        match endpoints {
+            _ if others_known => self.restart(),
+            0 | 1 => self.blind = LOOSE,
+            several => self.blind = (BLIND / several as u32).max(START as u32),
+        }
     }
 
     /// It was down or asked for rest: begin anew.

@@ -122,3 +122,38 @@ fn a_declared_bound_is_only_undercut_after_an_outage() {
     assert_eq!(gauge.bound(Some(25)), (25, Cap::Declared(25)));
     assert!(!gauge.recovering);
 }
+
+#[test]
+fn what_is_not_known_is_not_sent_to_each_of_many_but_earned_by_answers() {
+    let (mut alone, mut of_many, now) = (Gauge::default(), Gauge::default(), base());
+    alone.begin(1, false);
+    of_many.begin(16, false);
+    assert_eq!((alone.bound(None).0, of_many.bound(None).0), (LOOSE, BLIND / 16));
+    (0..5).for_each(|_| of_many.on_established(BASE, 1, None, now));
+    assert_eq!(of_many.bound(None).0, BLIND / 16 + 5 * BLIND_GAIN);
+}
+
+#[test]
+fn a_newcomer_beside_others_that_are_known_begins_as_one_that_was_down() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    gauge.begin(2, true);
+    let bounds: Vec<u32> = (0..3).map(|_| run(&mut gauge, &mut now, 1000, 5000, 1)).collect();
+    assert_eq!(bounds, [8, 16, 32]);
+}
+
+#[test]
+fn at_its_bound_nothing_is_forgotten_and_strain_is_never_taken_for_the_base() {
+    for capacity in [2, 3, 25] {
+        let (mut gauge, mut now) = (Gauge::default(), base());
+        run(&mut gauge, &mut now, capacity, capacity, 100);
+        // The others of its clients keep it five times as slow, for an hour.
+        let begin = now;
+        while now < begin + Duration::from_secs(3600) {
+            let in_flight = gauge.bound(None).0;
+            now += 5 * BASE;
+            (0..in_flight).for_each(|_| gauge.on_established(5 * BASE, in_flight, None, now));
+        }
+        let bound = gauge.bound(None).0;
+        assert!((2..=capacity * 2).contains(&bound), "{bound} where {capacity} are carried");
+    }
+}

@@ -1,12 +1,12 @@
 //! Who waits, and who goes next.
 //!
-//! Between classes and between tenants service is fair ([`fair`](crate::fair)). Within a tenant, in peace, first come,
-//! first served. A queue that *stands* (its head never younger than [`TARGET`] for a whole [`INTERVAL`]) is not a burst
-//! but more demand than capacity. Then in-order service makes everybody wait almost their whole time and lose it; newest
-//! first admits clients while they are surely still there, and who has waited twice the target is shed: it loses its
-//! place, not its answer. A shed client is told only when its wait ends (the wait is the pace), and is still let in
-//! when nobody else is parked, the oldest first since its wait ends first: room is never left empty beside a waiting
-//! client.
+//! Between classes and between tenants service is fair ([`fair`](crate::fair)). In peace it is first come, first
+//! served: between tenants too, as long as none is far ahead of another. A queue that *stands* (its head never younger
+//! than [`TARGET`] for a whole [`INTERVAL`]) is not a burst but more demand than capacity. Then in-order service makes
+//! everybody wait almost their whole time and lose it; newest first admits clients while they are surely still there,
+//! and who has waited twice the target is shed: it loses its place, not its answer. A shed client is told only when its
+//! wait ends (the wait is the pace), and is still let in when nobody else is parked, the oldest first since its wait
+//! ends first: room is never left empty beside a waiting client.
 //!
 //! In overload, too, who stayed away longer since it was last refused goes before who came back at once
 //! ([`returns`](crate::returns)).
@@ -180,9 +180,17 @@ impl Queue {
 
     /// Who goes next, the endpoints that have refused it, and the one it wants.
     pub(crate) fn head(&self) -> Option<(Ticket, &[EndpointId], Wish)> {
-        let place = self.fair.next()?.head(&self.clients, self.delay.overloaded)?;
+        let turn = self.fair.next()?.head(&self.clients, self.delay.overloaded)?;
+        let place = self.placed.first().filter(|&oldest| self.may_go(oldest, turn)).unwrap_or(turn);
         let client = &self.clients[place as usize];
         Some((client.ticket, &client.tried[..], client.wish))
+    }
+
+    /// In peace first come, first served, also between tenants: turns would only delay who came first. But not so far
+    /// that one of them takes what is the others'.
+    fn may_go(&self, oldest: u32, turn: u32) -> bool {
+        let [oldest, turn] = [oldest, turn].map(|place| &self.clients[place as usize]);
+        !self.delay.overloaded && oldest.class == turn.class && self.fair.is_near(oldest.class, oldest.tenant)
     }
 
     /// Whose wait has ended.
@@ -316,6 +324,22 @@ mod tests {
         let first = queue.park(client(now), now);
         queue.park(client(now), now);
         assert_eq!(queue.head().unwrap().0, first);
+    }
+
+    #[test]
+    fn in_peace_who_came_first_goes_first_until_its_tenant_is_far_ahead() {
+        let (mut queue, now) = (Queue::default(), base());
+        let many: Vec<_> = (0..100).map(|_| queue.park(client(now + INTERVAL), now)).collect();
+        let other = queue.park(Newcomer { tenant: 1, ..client(now + INTERVAL) }, now);
+        let order: Vec<Ticket> = std::iter::from_fn(|| {
+            let (head, ..) = queue.head()?;
+            queue.serve(head);
+            Some(head)
+        })
+        .collect();
+        let place = order.iter().position(|&ticket| ticket == other).unwrap();
+        assert!((10..20).contains(&place), "{place}");
+        assert!(order.iter().filter(|&&ticket| ticket != other).eq(&many));
     }
 
     #[test]
