@@ -150,7 +150,7 @@ impl Runtime {
     }
 
     /// Starts the echo server. Keys: `deflate` (default false), `protocols` (those it speaks, in its order); Node
-    /// only: `tls` (`cert`, `key`, and as `ca` the authority of which clients must have a certificate; files).
+    /// only: `handshake_ms` (how long it takes for each), `tls` (`cert`, `key`, and as `ca` the authority of which clients must have a certificate; files).
     ///
     /// # Panics
     /// When it does not begin to listen.
@@ -211,6 +211,11 @@ impl Backend {
     /// As [`Script::event`].
     pub async fn event(&mut self, kind: &str) -> Value {
         self.script.event(kind).await
+    }
+
+    /// As [`Script::event_where`].
+    pub async fn event_where(&mut self, kind: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        self.script.event_where(kind, holds).await
     }
 
     /// As [`Script::tell`].

@@ -15,6 +15,7 @@ const server = new WebSocketServer({
   server: http,
   maxPayload: 512 * 1024 * 1024,
   perMessageDeflate: options.deflate ? { threshold: 0 } : false,
+  verifyClient: options.handshake_ms && ((_, accept) => setTimeout(() => accept(true), options.handshake_ms)),
   handleProtocols: (offered) => (options.protocols ?? []).find((protocol) => offered.has(protocol)) ?? false,
 });
 

@@ -119,15 +119,19 @@ pub(crate) fn proxy(text: &str) -> Result<Proxy, Complaint> {
     if text == "unix:" {
         return Ok(Proxy::Unix);
     }
+    network(text, "write an IP address, a network such as \"10.0.0.0/8\", or \"unix:\"").map(Proxy::Net)
+}
+
+/// `10.0.0.0/8`, `192.0.2.7` or `2001:db8::/32`; `help` for what is neither.
+pub(crate) fn network(text: &str, help: &str) -> Result<IpNet, Complaint> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Proxy::Net(address.to_canonical().into()));
+        return Ok(address.to_canonical().into());
     }
     let wrong = |why: &str| Complaint::new(format!("`{}` is not a network: {why}", shorten(text)));
     let Some((address, length)) = text.split_once('/') else {
         return Err(match text.parse::<SocketAddr>() {
             Ok(address) => wrong("it has a port").help(format!("write \"{}\"", address.ip())),
-            Err(_) => wrong("names are not looked up here")
-                .help("write an IP address, a network such as \"10.0.0.0/8\", or \"unix:\""),
+            Err(_) => wrong("names are not looked up here").help(help),
         });
     };
     let Ok(address) = address.parse::<IpAddr>() else {
@@ -141,7 +145,7 @@ pub(crate) fn proxy(text: &str) -> Result<Proxy, Complaint> {
     if network.trunc() != network {
         return Err(wrong("bits are set behind its prefix").help(format!("write \"{}\"", network.trunc())));
     }
-    Ok(Proxy::Net(network))
+    Ok(network)
 }
 
 /// `stdout`, `off` or a path.

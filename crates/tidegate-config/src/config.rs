@@ -12,6 +12,7 @@ use tidegate_wire::Limits as Frames;
 use crate::{
     file::{FilePath, Place},
     pools::{Affinity, Health, NameServer},
+    sharing::Sharing,
 };
 pub use tls::{ClientAuth, KeyPair, ListenTls, NamedPair, Tls, TlsVersion, UnknownName, UpstreamTls};
 
@@ -293,6 +294,8 @@ pub struct Upstream {
     pub slow_start: Option<Duration>,
     /// Declared capacity, and how clients wait for it.
     pub capacity: Capacity,
+    /// Whose turn it is when clients have to wait.
+    pub sharing: Sharing,
     /// Whether what endpoints announce of their capacity counts. Default yes.
     pub announced_capacity: bool,
     /// TLS to the endpoints.

@@ -5,6 +5,7 @@ mod pools;
 mod rewrite;
 mod route;
 mod settings;
+mod sharing;
 mod tls;
 mod trust;
 mod upstream;
@@ -202,6 +203,7 @@ mod tests {
                 "[[route]] forward_auth" => "[[route]]\n[route.forward_auth]",
                 "[[route]] forward_auth tls" => "[[route]]\n[route.forward_auth.tls]",
                 "[upstream.NAME] servers" => "[upstream.u]\n[[upstream.u.servers]]",
+                "[upstream.NAME] classes" => "[upstream.u]\n[[upstream.u.classes]]",
                 title => match title.strip_prefix("[upstream.NAME] ") {
                     Some(inner) => &format!("[upstream.u]\n[upstream.u.{inner}]"),
                     None => title,

@@ -72,6 +72,10 @@ impl<'r, 't> Reader<'r, 't> {
         self.defaulted(name, convert::share)
     }
 
+    pub(crate) fn optional_share(&mut self, name: &str) -> Option<f64> {
+        self.value(name, convert::share).map(Spanned::into_inner)
+    }
+
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         self.defaulted(name, convert::flag)
     }

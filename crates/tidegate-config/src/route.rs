@@ -75,7 +75,8 @@ fn is_origin(allowed: &str, origin: &str) -> bool {
 }
 
 /// Without port and without the dot of a fully qualified name.
-fn without_port(authority: &str) -> &str {
+#[must_use]
+pub fn without_port(authority: &str) -> &str {
     // The colons of an IPv6 address stand in brackets.
     let after_address = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let host = match authority[after_address..].find(':') {
@@ -86,7 +87,8 @@ fn without_port(authority: &str) -> &str {
 }
 
 /// Whether `prefix` covers `path` on whole segments.
-fn covers(prefix: &str, path: &str) -> bool {
+#[must_use]
+pub fn covers(prefix: &str, path: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 

@@ -6,6 +6,7 @@
 mod auth;
 mod defaults;
 mod pools;
+mod sharing;
 mod tls;
 mod traffic;
 
@@ -23,11 +24,12 @@ use crate::{
 pub(crate) use auth::{FORWARD_AUTH, JWT};
 pub(crate) use defaults::DEFAULTS;
 pub(crate) use pools::{HEALTH, STICKY};
+pub(crate) use sharing::CLASS;
 pub(crate) use tls::{FORWARD_AUTH_TLS, LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
 pub(crate) use traffic::{LISTEN, ROUTE, SERVER, UPSTREAM};
 
 /// All of them, in the order of the reference.
-pub(crate) static SECTIONS: [&Section; 20] = [
+pub(crate) static SECTIONS: [&Section; 21] = [
     &ROOT,
     &LISTEN,
     &LISTEN_TLS,
@@ -42,6 +44,7 @@ pub(crate) static SECTIONS: [&Section; 20] = [
     &TLS,
     &STICKY,
     &HEALTH,
+    &CLASS,
     &DEFAULTS,
     &DRAIN,
     &GOVERNOR,

@@ -420,6 +420,60 @@ fn where_clients_go() {
 }
 
 #[test]
+fn whose_turn_it_is() {
+    let tenant = |by: &str, expected| check_upstream(&format!("tenant = \"{by}\""), 10, expected);
+    tenant("ip", "write one of client_ip, host, path:N");
+    tenant("haeder:x", "did you mean \"header:NAME\"?");
+    tenant("path:0", "`0` is not the number of a segment");
+    tenant("path:/a", "the first segment of the path");
+    tenant("header:a b", "`a b` is not the name of a header");
+    tenant("header:X-Forwarded-For", "use `client_ip`, and `trusted_proxies`");
+    tenant("header:Upgrade", "it speaks of one connection only and is removed");
+    tenant("header:x_tenant", "write \"x-tenant\"");
+    tenant("header:Host", "`tenant = \"host\"`");
+    tenant("header:Cookie", "\"cookie:NAME\"");
+    tenant("cookie:", "is not the name of a cookie");
+    check_upstream("max_tenants = 5", 15, "does nothing without `tenant`");
+    check(&format!("{BASE}tenant = \"host\"\nmax_tenants = 0\n"), 12, 15, "out of bounds: 1 to 1000000");
+
+    let class = |keys: &str, column, expected| check_upstream(&format!("classes = [{{ {keys} }}]"), column, expected);
+    check_upstream("classes = 3", 11, "must be an array of tables");
+    check_upstream("classes = []", 11, "at least one is needed");
+    class("share = 0.5, clients = [\"path:/a\"]", 12, "missing key `name` in [upstream.NAME] classes");
+    class("name = \"a\", clients = [\"path:/a\"]", 12, "missing key `share`");
+    class("name = \"a\", share = 0.5", 12, "missing key `clients`");
+    class("name = \"default\", share = 0.5, clients = [\"path:/a\"]", 21, "the clients of no other class");
+    class("name = \"a b\", share = 0.5, clients = [\"path:/a\"]", 21, "only visible ASCII");
+    class("name = \"a\", share = 0, clients = [\"path:/a\"]", 34, "`share` must be above 0");
+    class("name = \"a\", share = 1.5, clients = [\"path:/a\"]", 34, "a number from 0 to 1");
+    class("name = \"a\", share = 0.5, clients = []", 49, "nobody is of this class");
+    class("name = \"a\", share = 0.5, client = [], clients = [\"path:/a\"]", 39, "did you mean `clients`?");
+    let rule = |rule: &str, expected| {
+        class(&format!("name = \"a\", share = 0.5, clients = [\"{rule}\"]"), 50, expected);
+    };
+    rule("gold", "write one of client_ip:NETWORK");
+    rule("cooky:plan=gold", "did you mean \"cookie:NAME=VALUE\"?");
+    rule("client_ip:10.0.0.1/8", "write \"10.0.0.0/8\"");
+    rule("client_ip:lb.internal", "write an IP address, or a network");
+    rule("path:vip", "a path starts with `/`");
+    rule("header:X-Plan=", "without `=` any value will do");
+    rule("header:Connection=x", "it speaks of one connection only");
+    rule("header:a b=x", "is not the name of a header");
+
+    let classes = |classes: &[&str]| {
+        let table = |class: &&str| format!("[[upstream.chat.classes]]\n{class}\n");
+        format!("{BASE}{}", classes.iter().map(table).collect::<String>())
+    };
+    let [a, b] = ["a", "b"].map(|name| format!("name = \"{name}\"\nshare = 0.3\nclients = [\"path:/{name}\"]"));
+    check(&classes(&[&a, &b, &b.replace("path:/b", "path:/c")]), 20, 8, "two classes have the name `b`");
+    check(&classes(&[&a, &b.replace("0.3", "0.8")]), 17, 9, "add up to 1.10, more than all");
+    check(&classes(&[&a, &b.replace("path:/b", "path:/a")]), 18, 12, "this rule stands twice");
+    let small = |name: &str| format!("name = \"{name}\"\nshare = 0.1\nclients = [\"path:/{name}\"]");
+    let four = ["a", "b", "c", "d"].map(small);
+    check(&classes(&[&four[0], &four[1], &four[2], &four[3]]), 23, 1, "more than 3 classes");
+}
+
+#[test]
 fn health_checks() {
     let health = |keys: &str, column, expected| check_upstream(&format!("health = {{ {keys} }}"), column, expected);
     check_upstream("health = \"tcp\"", 10, "must be a table, not a string");

@@ -4,7 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tidegate_config::{
     AccessLog, Address, Admin, Balance, ClientAuth, Config, Host, KeyPair, ListenTls, NamedPair, OnOverload, OnRemove,
-    ServerAddress, Tls, TlsVersion, UnknownName, UpstreamTls, example_toml, parse, reference_markdown,
+    Rule, ServerAddress, Sharing, TenantBy, Tls, TlsVersion, UnknownName, UpstreamTls, example_toml, parse,
+    reference_markdown,
 };
 use tidegate_governor::Mode;
 use tidegate_session::{Farewell, LateReply, Policy};
@@ -260,6 +261,47 @@ fn the_examples_of_deploy_are_right() {
 #[test]
 fn a_kernel_chosen_port_is_nobody_elses() {
     config(&format!("{}[admin]\naddress = \"127.0.0.1:0\"\n", SMALLEST.replace("0.0.0.0:8080", "127.0.0.1:0")));
+}
+
+#[test]
+fn classes_and_tenants_say_what_they_say() {
+    let upstream = |keys: &str| config(&format!("{SMALLEST}{keys}\n")).upstreams.values().next().unwrap().clone();
+    let plain = upstream("");
+    assert_eq!(plain.sharing, Sharing::default());
+    assert_eq!(plain.sharing.shares().collect::<Vec<_>>(), [("default", 1.0)]);
+    assert_eq!((plain.capacity.shares.len(), plain.capacity.max_tenants), (0, 10_000));
+    for (text, by) in [
+        ("client_ip", TenantBy::ClientIp),
+        ("host", TenantBy::Host),
+        ("path:2", TenantBy::Path(2)),
+        ("header:X-Tenant", TenantBy::Header("x-tenant".into())),
+        ("cookie:Team", TenantBy::Cookie("Team".into())),
+    ] {
+        assert_eq!(upstream(&format!("tenant = \"{text}\"")).sharing.tenant, Some(by));
+    }
+    let full = upstream(
+        "tenant = \"host\"\nmax_tenants = 5\n\
+         [[upstream.chat.classes]]\nname = \"paying\"\nshare = 0.5\n\
+         clients = [\"header:X-Plan=a=b\", \"cookie:Plan\", \"client_ip:10.0.0.0/8\", \"client_ip:::1\"]\n\
+         [[upstream.chat.classes]]\nname = \"staff\"\nshare = 0.2\nclients = [\"path:/staff\"]",
+    );
+    let [paying, staff] = &full.sharing.classes[..] else { panic!("{full:?}") };
+    let net = |text: &str| Rule::ClientIp(text.parse().unwrap());
+    assert_eq!(
+        paying.clients,
+        [
+            Rule::Header("x-plan".into(), Some("a=b".into())),
+            Rule::Cookie("Plan".into(), None),
+            net("10.0.0.0/8"),
+            net("::1/128"),
+        ]
+    );
+    assert_eq!((staff.name.as_str(), &staff.clients[..]), ("staff", &[Rule::Path("/staff".into())][..]));
+    assert_eq!(full.capacity.shares, [0.5, 0.2]);
+    assert_eq!(full.capacity.max_tenants, 5);
+    let shares: Vec<(&str, f64)> = full.sharing.shares().collect();
+    assert_eq!(shares[..2], [("paying", 0.5), ("staff", 0.2)]);
+    assert!(shares[2].0 == "default" && (shares[2].1 - 0.3).abs() < 1e-9);
 }
 
 /// The example with its commented-out keys.

@@ -27,7 +27,7 @@ pub struct Ask<'a> {
     pub deadline: Option<Instant>,
     /// Where it should go if it can.
     pub wish: Wish,
-    /// 0 to 3; what each is guaranteed is in [`Limits::shares`](crate::Limits::shares). Without shares 3 gets what there
+    /// 0 to 3 ([`CLASSES`](crate::CLASSES) - 1); what each is guaranteed is in [`Limits::shares`](crate::Limits::shares). Without shares 3 gets what there
     /// is and the others next to nothing, so where nothing is configured everybody is of one class. Default 0.
     pub class: u8,
     /// Whose client this is: any number that is the same for all clients of one tenant. Tenants that wait take turns,
@@ -91,6 +91,7 @@ pub struct Permit {
     /// How many permits were issued before it.
     pub(crate) serial: u64,
     pub(crate) stage: Stage,
+    pub(crate) class: u8,
 }
 
 /// Where the holder of a [`Permit`] stands. Each step is taken once.

@@ -4,17 +4,22 @@
 //! and a class `1 / share`. Who did not wait has no claim to the turns it did not take, nor does who leaves escape
 //! the one it took. Nothing is idle while anybody waits: what a class does not use the others have.
 //!
-//! Tenants are kept as long as they have clients parked or a turn taken ahead of the others: at most as many as clients
-//! are parked, and those served in the last round.
+//! Tenants are kept as long as they have clients parked or a turn taken ahead of the others. Up to `max_tenants` of a
+//! class are told apart; who comes then shares one of [`SHARED`] places. So a flood of tenants that nobody has heard of,
+//! each of which is due before those that were served already, ends after a round of so many turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::hash::mix;
+
 /// Classes of clients; what is beyond counts as the last.
-pub(crate) const CLASSES: usize = 4;
+pub const CLASSES: usize = 4;
 /// Turns are counted in parts of this, so that sums stay exact.
 const TURN: u64 = 1 << 20;
 /// Turns by which one tenant may be ahead of the others while nobody has to wait long.
 const NEAR: u64 = 16;
+/// Places of the tenants that are too many to be told apart.
+const SHARED: u64 = 64;
 /// A class that was given no share still gets every thousandth turn or so: nobody starves.
 const LEAST_SHARE: f64 = 0.001;
 
@@ -23,6 +28,8 @@ const LEAST_SHARE: f64 = 0.001;
 pub(crate) struct Fair<T> {
     classes: [Class<T>; CLASSES],
     clock: u64,
+    /// Tenants of a class that are told apart.
+    max_tenants: usize,
 }
 
 #[derive(Debug)]
@@ -55,7 +62,18 @@ impl<T: Default> Fair<T> {
         }
     }
 
-    /// Where a client of this tenant waits.
+    pub(crate) fn set_max_tenants(&mut self, most: u32) {
+        self.max_tenants = most as usize;
+    }
+
+    /// As whose a client of this tenant waits.
+    pub(crate) fn known_as(&self, class: u8, tenant: u64) -> u64 {
+        let tenants = &self.classes[index(class)].tenants;
+        let is_known = tenants.contains_key(&tenant) || tenants.len() < self.max_tenants;
+        if is_known { tenant } else { u64::MAX - mix(tenant) % SHARED }
+    }
+
+    /// Where a client waits that is [`known_as`](Self::known_as) this tenant's.
     pub(crate) fn enter(&mut self, class: u8, tenant: u64) -> &mut T {
         let clock = self.clock;
         let class = &mut self.classes[index(class)];
@@ -128,7 +146,7 @@ impl<T: Default> Fair<T> {
         }
     }
 
-    #[cfg(test)]
+    /// Tenants that are told apart now.
     pub(crate) fn len(&self) -> usize {
         self.classes.iter().map(|class| class.tenants.len()).sum()
     }
@@ -144,13 +162,14 @@ impl<T: Default> Default for Fair<T> {
             waiting: BTreeSet::new(),
             ahead: BTreeSet::new(),
         };
-        let mut fair = Self { classes: std::array::from_fn(|_| class()), clock: 0 };
+        let mut fair = Self { classes: std::array::from_fn(|_| class()), clock: 0, max_tenants: usize::MAX };
         fair.set_shares(&[]);
         fair
     }
 }
 
-fn index(class: u8) -> usize {
+/// Where a class is found.
+pub(crate) fn index(class: u8) -> usize {
     usize::from(class).min(CLASSES - 1)
 }
 
@@ -214,6 +233,28 @@ mod tests {
             }
         }
         assert!(hopper <= 51, "{hopper}");
+    }
+
+    #[test]
+    fn tenants_made_up_one_after_the_other_are_bounded_and_hold_up_nobody_for_ever() {
+        let mut fair = Fair::default();
+        fair.set_max_tenants(100);
+        park(&mut fair, 3, 0);
+        serve(&mut fair, 1);
+        let mut turns = 0;
+        for made_up in 1.. {
+            let tenant = fair.known_as(3, 1_000_000 + made_up);
+            *fair.enter(3, tenant) = tenant;
+            let whose = *fair.next().unwrap();
+            if whose == 3000 {
+                break;
+            }
+            fair.charge(3, whose);
+            fair.leave(3, whose);
+            turns += 1;
+            assert!(fair.len() <= 100 + SHARED as usize + 1, "{}", fair.len());
+        }
+        assert!((100..=100 + 2 * SHARED).contains(&turns), "{turns}");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Admitted, Advice, Ask, Balance, EndpointId, Event, Limits, Need, Outcome, Parked, Permit, Reason, Refusal, Refused,
-    Snapshot, Ticket, Verdict, Wish,
+    Admitted, Advice, Ask, Balance, CLASSES, ClassUse, EndpointId, Event, Limits, Need, Outcome, Parked, Permit,
+    Reason, Refusal, Refused, Snapshot, Ticket, Verdict, Wish,
     admission::Stage,
     advice::{advise, grouped},
+    fair,
     fleet::Fleet,
     hint::Hints,
     meter::Highest,
@@ -36,6 +37,8 @@ pub struct Governor {
     peak: Highest,
     issued: u64,
     returned: u64,
+    /// Permits out, by class.
+    live: [u32; CLASSES],
     admitted: Admitted,
     refused: Refused,
     cancelled: u64,
@@ -48,6 +51,7 @@ impl Governor {
     pub fn new(limits: Limits, seed: u64) -> Self {
         let mut queue = Queue::default();
         queue.set_shares(&limits.shares);
+        queue.set_max_tenants(limits.max_tenants);
         Self {
             limits,
             fleet: Fleet::default(),
@@ -58,6 +62,7 @@ impl Governor {
             peak: Highest::default(),
             issued: 0,
             returned: 0,
+            live: [0; CLASSES],
             admitted: Admitted::default(),
             refused: Refused::default(),
             cancelled: 0,
@@ -71,6 +76,7 @@ impl Governor {
         self.queue.measure(now);
         self.queue.set_shares(&limits.shares);
         self.fleet.look_again();
+        self.queue.set_max_tenants(limits.max_tenants);
         self.limits = limits;
     }
 
@@ -127,12 +133,12 @@ impl Governor {
             && let Some(endpoint) = self.find(ask.tried, ask.wish, now)
         {
             self.admitted.direct += 1;
-            return Verdict::Admit(self.issue(endpoint, now));
+            return Verdict::Admit(self.issue(endpoint, ask.class, now));
         }
         if let Some(endpoint) = self.find_regardless(ask.tried, ask.wish, now) {
             self.refused.count(self.obstacle(now));
             self.admitted.observed += 1;
-            return Verdict::Admit(self.issue(endpoint, now));
+            return Verdict::Admit(self.issue(endpoint, ask.class, now));
         }
         let wait = self.limits.queue_timeout;
         let latest = now + self.rng.scale(wait, 1.0, 1.0);
@@ -182,6 +188,8 @@ impl Governor {
         self.queue.measure(now);
         self.returns.forget_if_old(now);
         self.returned += 1;
+        let live = &mut self.live[fair::index(permit.class)];
+        *live = live.saturating_sub(1);
         match self.fleet.get(permit.endpoint) {
             Some(endpoint) => endpoint.on_release(permit.serial, permit.stage == Stage::Session),
             None => debug_assert!(false, "a permit of another governor"),
@@ -209,9 +217,10 @@ impl Governor {
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         self.queue.measure(now);
         if let Some((ticket, endpoint)) = self.next_admission(now) {
+            let class = self.queue.class(ticket);
             self.queue.serve(ticket);
             self.admitted.parked += 1;
-            return Some(Event { ticket, verdict: Parked::Admit(self.issue(endpoint, now)) });
+            return Some(Event { ticket, verdict: Parked::Admit(self.issue(endpoint, class, now)) });
         }
         if let Some(ticket) = self.queue.expired(now) {
             let address = self.queue.address(ticket);
@@ -273,6 +282,8 @@ impl Governor {
             overloaded: self.queue.overloaded(),
             issued: self.issued,
             returned: self.returned,
+            tenants: u32::try_from(self.queue.tenants()).unwrap_or(u32::MAX),
+            classes: std::array::from_fn(|i| ClassUse { live: self.live[i], waiting: self.queue.by_class()[i] }),
             admitted: self.admitted,
             refused: self.refused,
             cancelled: self.cancelled,
@@ -327,15 +338,16 @@ impl Governor {
         found.map(|endpoint| (ticket, endpoint))
     }
 
-    fn issue(&mut self, endpoint: EndpointId, now: Instant) -> Permit {
+    fn issue(&mut self, endpoint: EndpointId, class: u8, now: Instant) -> Permit {
         let serial = self.issued;
         self.issued += 1;
+        self.live[fair::index(class)] += 1;
         if let Some(endpoint) = self.fleet.get(endpoint) {
             endpoint.on_dial(serial);
         }
         self.hints.on_admitted(now);
         self.peak.note(self.live().into(), now);
-        Permit { endpoint, serial, stage: Stage::Handshake }
+        Permit { endpoint, serial, stage: Stage::Handshake, class }
     }
 
     fn obstacle(&self, now: Instant) -> Reason {

@@ -28,11 +28,12 @@ mod stock;
 
 pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict, Wish};
 pub use advice::{Advice, Need, advise};
+pub use fair::CLASSES;
 pub use governor::Governor;
 pub use hash::hash;
 pub use limits::{Balance, Limits, Mode};
 pub use protection::{Bounds, Protection, Resource, Strain, Usage};
-pub use snapshot::{Admitted, Cap, EndpointSnapshot, Refused, Snapshot};
+pub use snapshot::{Admitted, Cap, ClassUse, EndpointSnapshot, Refused, Snapshot};
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,9 @@ pub struct Limits {
     /// Part of the admissions each class of clients is sure of while it has clients waiting, from class 0 on; what is
     /// left over is class 3's. What a class does not use the others have. Default: none, all for class 3.
     pub shares: Vec<f64>,
+    /// Most tenants of a class that are told apart: with clients parked, or ahead of the others by a turn. Further ones
+    /// share some places. Default 10,000.
+    pub max_tenants: u32,
     /// Whether refusals are carried out or only counted.
     pub mode: Mode,
 }
@@ -37,6 +40,7 @@ impl Default for Limits {
             retry_after: Duration::from_secs(1),
             spread: Duration::from_secs(5),
             shares: Vec::new(),
+            max_tenants: 10_000,
             mode: Mode::Enforce,
         }
     }

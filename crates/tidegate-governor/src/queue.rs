@@ -21,7 +21,7 @@ use std::{
 
 use crate::{
     EndpointId, Ticket, Wish,
-    fair::Fair,
+    fair::{self, CLASSES, Fair},
     list::{Links, List},
     returns::LANES,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Queue {
     placed: List,
     deadlines: BTreeSet<(Instant, Ticket)>,
     fair: Fair<Lanes>,
+    /// Clients of each class.
+    waiting: [u32; CLASSES],
     parked_total: u64,
     shed_total: u64,
     delay: Delay,
@@ -127,11 +129,27 @@ impl Queue {
         self.fair.set_shares(shares);
     }
 
+    /// Tenants of a class that are told apart.
+    pub(crate) fn set_max_tenants(&mut self, most: u32) {
+        self.fair.set_max_tenants(most);
+    }
+
+    /// Tenants that are told apart now.
+    pub(crate) fn tenants(&self) -> usize {
+        self.fair.len()
+    }
+
+    /// How many clients of each class are parked.
+    pub(crate) fn by_class(&self) -> [u32; CLASSES] {
+        self.waiting
+    }
+
     pub(crate) fn park(&mut self, client: Newcomer<'_>, now: Instant) -> Ticket {
         let place = self.free.pop().unwrap_or(self.clients.len() as u32);
         let ticket = Ticket { serial: self.parked_total, place };
         self.parked_total += 1;
         let Newcomer { class, tenant, lane, address, tried, wish, deadline } = client;
+        let tenant = self.fair.known_as(class, tenant);
         let client = Client {
             ticket,
             stage: Stage::Placed,
@@ -152,6 +170,7 @@ impl Queue {
         }
         self.placed.push(place, &mut self.clients, by_age);
         self.fair.enter(class, tenant).0[lane].placed.push(place, &mut self.clients, in_lane);
+        self.waiting[fair::index(class)] += 1;
         self.deadlines.insert((deadline, ticket));
         ticket
     }
@@ -198,6 +217,11 @@ impl Queue {
         self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|&(_, ticket)| ticket)
     }
 
+    /// Of a client that is parked.
+    pub(crate) fn class(&self, ticket: Ticket) -> u8 {
+        self.get(ticket).map_or(0, |client| client.class)
+    }
+
     pub(crate) fn address(&self, ticket: Ticket) -> Option<u64> {
         self.get(ticket)?.address
     }
@@ -213,6 +237,7 @@ impl Queue {
     /// Whether it was parked.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
         let Some(&Client { class, tenant, lane, stage, deadline, .. }) = self.get(ticket) else { return false };
+        self.waiting[fair::index(class)] -= 1;
         let place = ticket.place;
         if stage == Stage::Placed {
             self.placed.remove(place, &mut self.clients, by_age);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{EndpointId, Reason};
+use crate::{CLASSES, EndpointId, Reason};
 
 /// What the governor holds and has done. Counts of things done only grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Snapshot {
     pub issued: u64,
     /// Permits ever returned.
     pub returned: u64,
+    /// Tenants that are told apart: with clients parked, or ahead of the others by a turn.
+    pub tenants: u32,
+    /// What each class has, by its number.
+    pub classes: [ClassUse; CLASSES],
     /// Admissions by the way they came about.
     pub admitted: Admitted,
     /// Refusals by reason. In observe mode: what would have been refused or parked.
@@ -54,6 +58,15 @@ pub struct EndpointSnapshot {
     pub refuses: Option<String>,
     /// No new handshake until then.
     pub cooling_until: Option<Instant>,
+}
+
+/// What the clients of one class have now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassUse {
+    /// Sessions and handshakes in flight.
+    pub live: u32,
+    /// Parked clients.
+    pub waiting: u32,
 }
 
 /// A bound and where it comes from.

@@ -220,6 +220,8 @@ impl Caller {
         assert_eq!(held.endpoints.iter().map(|e| e.sessions as usize).sum::<usize>(), self.sessions.len());
         assert_eq!(held.endpoints.iter().map(|e| (e.sessions + e.handshakes) as usize).sum::<usize>(), live);
         assert_eq!(held.waiting as usize, self.waiting.len());
+        let classes = held.classes.iter().fold((0, 0), |sum, of| (sum.0 + of.live, sum.1 + of.waiting));
+        assert_eq!(classes, (held.live, held.waiting));
         assert!(self.waiting.values().all(|&deadline| deadline > self.now), "a wait outlived its deadline");
         let timer = self.governor.poll_timeout();
         assert_eq!(timer.is_some(), !self.waiting.is_empty());
@@ -247,17 +249,20 @@ fn limits() -> impl Strategy<Value = Limits> {
     let cap = || prop::option::of(0_u32..6);
     let times = (0_u64..3000, 0_u64..3000, 0_u64..6000);
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Observe)];
-    (cap(), cap(), cap(), 0_u32..20, times, mode).prop_map(
-        |(max_sessions, max_sessions_per_server, max_handshakes_per_server, max_waiting, times, mode)| Limits {
-            max_sessions,
-            max_sessions_per_server,
-            max_handshakes_per_server,
-            max_waiting,
-            queue_timeout: ms(times.0),
-            retry_after: ms(times.1),
-            spread: ms(times.2),
-            shares: Vec::new(),
-            mode,
+    (cap(), cap(), cap(), 0_u32..20, 1_u32..4, times, mode).prop_map(
+        |(max_sessions, max_sessions_per_server, max_handshakes_per_server, max_waiting, max_tenants, times, mode)| {
+            Limits {
+                max_sessions,
+                max_sessions_per_server,
+                max_handshakes_per_server,
+                max_waiting,
+                queue_timeout: ms(times.0),
+                retry_after: ms(times.1),
+                spread: ms(times.2),
+                shares: Vec::new(),
+                max_tenants,
+                mode,
+            }
         },
     )
 }

@@ -76,8 +76,8 @@ pub(crate) struct Slot {
 pub(crate) struct Admission {
     capacity: Arc<Capacity>,
     route: Arc<Route>,
-    wish: Wish,
-    address: Option<u64>,
+    /// But for what it has tried.
+    ask: Ask<'static>,
     tried: Vec<EndpointId>,
     deadline: Instant,
 }
@@ -313,17 +313,11 @@ async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
 
 impl Admission {
     /// `patient`: the client may be parked, for as long as its route says.
-    pub(crate) fn new(
-        capacity: Arc<Capacity>,
-        route: &Arc<Route>,
-        wish: Wish,
-        address: Option<u64>,
-        patient: bool,
-    ) -> Self {
+    pub(crate) fn new(capacity: Arc<Capacity>, route: &Arc<Route>, ask: Ask<'static>, patient: bool) -> Self {
         // Drawn, so that those who came together do not all leave together.
         let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
         let wait = if patient { route.queue_timeout.mul_f64(share) } else { Duration::ZERO };
-        Self { capacity, route: route.clone(), wish, address, tried: Vec::new(), deadline: clock::now() + wait }
+        Self { capacity, route: route.clone(), ask, tried: Vec::new(), deadline: clock::now() + wait }
     }
 
     /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
@@ -335,8 +329,7 @@ impl Admission {
             let now = clock::now();
             let mut inner = self.capacity.lock();
             self.capacity.relieve(&mut inner, now);
-            let Self { wish, address, .. } = *self;
-            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), wish, address, ..Ask::default() };
+            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), ..self.ask };
             let (ticket, until) = match inner.governor.admit(ask, now) {
                 Verdict::Admit(permit) => {
                     self.capacity.settle(&mut inner, now);

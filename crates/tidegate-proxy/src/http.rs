@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::Route;
-use tidegate_governor::{Outcome, Reason, Refusal, Wish};
+use tidegate_governor::{Ask, Outcome, Reason, Refusal, Wish};
 use tidegate_session::{End, Refused};
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     request::{self, Rejection, Upgrade},
     session::{Facts, Opening, Rare, Upgraded},
     shared::Target,
+    standing,
     stream::Stream,
     upload::Source,
     upstream::{self, Accepted, Answer, Dial, Failure},
@@ -304,20 +305,29 @@ async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Up
         return refuse(opening, Refusal { reason: Reason::NoUpstream, retry_after: 1 }, by_status, &upgrade);
     };
     let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client.ip(), &target.capacity);
+    let ask = standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish);
     let head = head::write(&parts, &upgrade, &facts.host);
     let found = tokio::select! {
-        found = find(&opening.facts, &target, wish, &head, &upgrade, by_status) => found,
+        found = find(&opening.facts, &target, ask, &head, &upgrade, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
         () = shared.drain_begins() => Err(NoUpstream::Draining),
     };
+    let count = |result| {
+        let labels = [route.upstream.as_str(), standing::class_name(&target.sharing, ask.class), result];
+        shared.metrics.governor_class_clients.with_label_values(&labels).inc();
+    };
     let answered: Answered = match found {
         Ok((accepted, slot)) => {
+            count("admitted");
             let returned = wish == Wish::Endpoint(slot.id());
             let tls = opening.facts.client.tls;
             let cookie = affinity::set_cookie(&target.affinity, slot.endpoint(), returned, tls);
             return accept(opening, accepted, slot, &upgrade, cookie);
         }
-        Err(NoUpstream::Governor(refusal)) => return refuse(opening, refusal, by_status, &upgrade),
+        Err(NoUpstream::Governor(refusal)) => {
+            count("refused");
+            return refuse(opening, refusal, by_status, &upgrade);
+        }
         Err(NoUpstream::Upstream(failure)) => failed(failure),
         Err(NoUpstream::Draining) => DRAINING.into(),
     };
@@ -354,14 +364,14 @@ impl Drop for Leaving<'_> {
 async fn find(
     facts: &Facts,
     target: &Target,
-    wish: Wish,
+    ask: Ask<'static>,
     head: &[u8],
     upgrade: &Upgrade,
     by_status: bool,
 ) -> Result<(Accepted, Slot), NoUpstream> {
     let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
     let proxy_header = target.proxy_protocol.then(|| facts.client.proxy_header());
-    let mut admission = Admission::new(target.capacity.clone(), route, wish, facts.client.address(), !by_status);
+    let mut admission = Admission::new(target.capacity.clone(), route, ask, !by_status);
     // What an upstream itself asked for is the least that its client is told.
     let mut floor = route.retry_after.as_secs() as u32;
     let mut failed_before = None;

@@ -49,6 +49,7 @@ mod server;
 mod session;
 mod shared;
 mod splice;
+mod standing;
 mod strain;
 mod stream;
 mod task;

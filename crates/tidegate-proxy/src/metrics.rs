@@ -50,6 +50,10 @@ pub(crate) struct Metrics {
     pub(crate) governor_limit: IntGaugeVec,
     pub(crate) governor_in_use: IntGaugeVec,
     pub(crate) governor_waiting: IntGaugeVec,
+    pub(crate) governor_class_in_use: IntGaugeVec,
+    pub(crate) governor_class_waiting: IntGaugeVec,
+    pub(crate) governor_class_clients: IntCounterVec,
+    pub(crate) governor_tenants: IntGaugeVec,
     pub(crate) governor_handshakes: IntGaugeVec,
     pub(crate) governor_handshake_limit: IntGaugeVec,
     pub(crate) governor_hint: HistogramVec,
@@ -174,6 +178,27 @@ impl Metrics {
                 &["upstream"],
             ),
             governor_waiting: make.gauge("governor_waiting", "Clients parked before their 101.", &["upstream"]),
+            governor_class_in_use: make.gauge(
+                "governor_class_in_use",
+                "Sessions and handshakes in flight of each class of clients. class: as configured, or default.",
+                &["upstream", "class"],
+            ),
+            governor_class_waiting: make.gauge(
+                "governor_class_waiting",
+                "Clients of each class parked before their 101.",
+                &["upstream", "class"],
+            ),
+            governor_class_clients: make.counter(
+                "governor_class_clients_total",
+                "Clients of each class that were let in, or refused by the governor. result: admitted, refused.",
+                &["upstream", "class", "result"],
+            ),
+            governor_tenants: make.gauge(
+                "governor_tenants",
+                "Tenants that are told apart now: those with clients that wait, and those that had a turn before the \
+                 others. At max_tenants of a class further ones share places.",
+                &["upstream"],
+            ),
             governor_handshakes: make.gauge(
                 "governor_handshakes_in_flight",
                 "Handshakes with endpoints that are under way.",
@@ -351,6 +376,11 @@ impl Metrics {
             }
             self.upstream_rests.with_label_values(&[upstream.as_str(), "connect"]);
             self.governor_shed.with_label_values(&[upstream, "handshake", "overload"]);
+            for (class, _) in config.sharing.shares() {
+                for result in ["admitted", "refused"] {
+                    self.governor_class_clients.with_label_values(&[upstream.as_str(), class, result]);
+                }
+            }
             self.announcements.with_label_values(&[upstream.as_str(), "malformed"]);
             self.upstream_connects.with_label_values(&[upstream, "ok"]);
             self.upstream_retries.with_label_values(&[upstream, "upstream_connect"]);

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tidegate_governor::{Admitted, Advice, Cap, EndpointSnapshot, Limits, Mode, Refused, Snapshot};
+use tidegate_config as config;
+use tidegate_governor::{Admitted, Advice, Cap, EndpointSnapshot, Mode, Refused, Snapshot};
+
+use crate::standing;
 
 #[derive(Serialize)]
 pub(crate) struct Upstream {
     mode: &'static str,
     sessions: Limit,
     waiting: u32,
+    /// Tenants that are told apart now.
+    tenants: u32,
     overloaded: bool,
     /// Why nobody can enter now.
     refuses: Option<String>,
@@ -19,7 +24,19 @@ pub(crate) struct Upstream {
     /// Clients that lost their place in the queue, and that left it.
     shed: u64,
     left: u64,
+    classes: BTreeMap<String, Class>,
     endpoints: Vec<Endpoint>,
+}
+
+/// The clients of one class.
+#[derive(Serialize)]
+struct Class {
+    /// Of the admissions while all classes have clients that wait.
+    share: f64,
+    used: u32,
+    waiting: u32,
+    admitted: u64,
+    refused: u64,
 }
 
 #[derive(Serialize)]
@@ -46,14 +63,21 @@ struct Replicas {
     reason: String,
 }
 
-/// One upstream as its governor sees it.
-pub(crate) fn upstream(seen: &Snapshot, advice: Option<Advice>, declared: &Limits) -> Upstream {
+/// One upstream as its governor sees it; `clients` are those of a class that came to this result.
+pub(crate) fn upstream(
+    seen: &Snapshot,
+    advice: Option<Advice>,
+    config: &config::Upstream,
+    clients: &dyn Fn(&str, &str) -> u64,
+) -> Upstream {
+    let declared = &config.capacity;
     let Admitted { direct, parked, observed } = seen.admitted;
     let Refused { overload, upstream_full, no_upstream, upstream_overloaded, queue_full } = seen.refused;
     Upstream {
         mode: if declared.mode == Mode::Observe { "observe" } else { "enforce" },
         sessions: Limit::of(seen.live, declared.max_sessions.map_or(Cap::Unlimited, Cap::Declared)),
         waiting: seen.waiting,
+        tenants: seen.tenants,
         overloaded: seen.overloaded,
         refuses: seen.refuses.clone(),
         replicas_advised: advice.map(|Advice { replicas, reason }| Replicas { replicas, reason }),
@@ -68,6 +92,13 @@ pub(crate) fn upstream(seen: &Snapshot, advice: Option<Advice>, declared: &Limit
         .into(),
         shed: seen.shed,
         left: seen.cancelled,
+        classes: standing::by_name(&config.sharing, &seen.classes)
+            .zip(config.sharing.shares())
+            .map(|((name, used), (_, share))| {
+                let (admitted, refused) = (clients(name, "admitted"), clients(name, "refused"));
+                (name.to_owned(), Class { share, used: used.live, waiting: used.waiting, admitted, refused })
+            })
+            .collect(),
         endpoints: seen.endpoints.iter().map(Endpoint::of).collect(),
     }
 }

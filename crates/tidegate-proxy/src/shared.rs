@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tidegate_config::{Affinity, Config, Live, Upstream, UpstreamTls};
+use tidegate_config::{Affinity, Config, Live, Sharing, Upstream, UpstreamTls};
 use tidegate_governor::Snapshot;
 use tokio::{
     sync::{oneshot, watch},
@@ -28,7 +28,7 @@ use crate::{
     health,
     metrics::Metrics,
     pool::Pool,
-    report, resolve, strain,
+    report, resolve, standing, strain,
     tls::{self, Outgoing},
     worker::{self, Leave, Message},
 };
@@ -66,6 +66,7 @@ pub(crate) struct Shared {
 pub(crate) struct Target {
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) affinity: Affinity,
+    pub(crate) sharing: Sharing,
     /// As last loaded; empty: it speaks no TLS.
     pub(crate) tls: Arc<ArcSwapOption<Outgoing>>,
     pub(crate) pool: Arc<Pool>,
@@ -222,8 +223,9 @@ impl Shared {
             let mut attendants = resolve::watch(upstream, &finder, &capacity, &Arc::downgrade(self));
             attendants.extend(health::watch(upstream, tls.clone(), &capacity, Arc::downgrade(self)));
             capacity.attend(attendants);
-            let (affinity, proxy_protocol) = (upstream.affinity.clone(), upstream.proxy_protocol);
-            let target = Target { capacity, affinity, tls, pool: Arc::default(), proxy_protocol };
+            let (affinity, sharing) = (upstream.affinity.clone(), upstream.sharing.clone());
+            let proxy_protocol = upstream.proxy_protocol;
+            let target = Target { capacity, affinity, sharing, tls, pool: Arc::default(), proxy_protocol };
             targets.insert(name.clone(), Arc::new(target));
         }
     }
@@ -233,8 +235,12 @@ impl Shared {
         let config = self.live.load();
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let upstreams = targets.iter().filter_map(|(name, target)| {
-            let declared = &config.config.upstreams.get(name)?.capacity;
-            Some((name.as_str(), report::upstream(&target.capacity.snapshot(), target.capacity.advice(), declared)))
+            let upstream = config.config.upstreams.get(name)?;
+            let clients = |class: &str, result: &str| {
+                self.metrics.governor_class_clients.with_label_values(&[name.as_str(), class, result]).get()
+            };
+            let seen = target.capacity.snapshot();
+            Some((name.as_str(), report::upstream(&seen, target.capacity.advice(), upstream, &clients)))
         });
         report::write(&upstreams.collect())
     }
@@ -246,6 +252,9 @@ impl Shared {
         for gauges in [
             &metrics.governor_in_use,
             &metrics.governor_waiting,
+            &metrics.governor_class_in_use,
+            &metrics.governor_class_waiting,
+            &metrics.governor_tenants,
             &metrics.governor_limit,
             &metrics.governor_handshakes,
             &metrics.governor_handshake_limit,
@@ -262,6 +271,11 @@ impl Shared {
             let seen = target.capacity.snapshot();
             metrics.governor_in_use.with_label_values(&[name]).set(seen.live.into());
             metrics.governor_waiting.with_label_values(&[name]).set(seen.waiting.into());
+            metrics.governor_tenants.with_label_values(&[name]).set(seen.tenants.into());
+            for (class, used) in standing::by_name(&target.sharing, &seen.classes) {
+                metrics.governor_class_in_use.with_label_values(&[name, class]).set(used.live.into());
+                metrics.governor_class_waiting.with_label_values(&[name, class]).set(used.waiting.into());
+            }
             let configured = seen.endpoints.iter().filter(|endpoint| endpoint.weight > 0);
             let (cooling, healthy): (Vec<_>, Vec<_>) = configured.partition(|e| e.down || e.cooling_until.is_some());
             metrics.upstream_endpoints.with_label_values(&[name, "healthy"]).set(healthy.len() as i64);

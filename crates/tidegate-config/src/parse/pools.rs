@@ -206,7 +206,7 @@ fn hash_on(text: &str) -> Result<HashOn, Complaint> {
 }
 
 /// RFC 6265 section 4.1.1.
-fn cookie_name(text: &str) -> Result<String, Complaint> {
+pub(super) fn cookie_name(text: &str) -> Result<String, Complaint> {
     if !is_token(text) || text.len() > 64 {
         return Err(Complaint::new(format!("`{}` is not the name of a cookie", shorten(text)))
             .help("1 to 64 letters, digits and !#$%&'*+-.^_`|~"));
@@ -221,6 +221,6 @@ fn secret(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     names::subprotocol(text).is_ok()
 }

@@ -8,7 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{pools, settings::Settings, tls};
+use super::{pools, settings::Settings, sharing, tls};
 use crate::{
     addresses, choices,
     config::{Server, ServerAddress, Upstream},
@@ -75,6 +75,7 @@ fn upstream(
         reader.problems.at(unix.span(), complaint.help("give it an upstream of its own, without `tls`"));
     }
     let balance = reader.choice("balance", choices::BALANCE);
+    let sharing = sharing::read(&mut reader);
     Upstream {
         name: name.to_owned(),
         resolver: pools::resolver(&mut reader, &servers),
@@ -93,9 +94,11 @@ fn upstream(
             queue_timeout: settings.queue_timeout,
             retry_after: settings.retry_after,
             spread: settings.spread,
+            shares: sharing.classes.iter().map(|class| class.share).collect(),
+            max_tenants: reader.count("max_tenants"),
             mode,
-            ..Capacity::default()
         },
+        sharing,
         announced_capacity: reader.flag("announced_capacity"),
         tls,
         proxy_protocol: reader.choice("proxy_protocol", choices::PROXY_PROTOCOL_OUT),

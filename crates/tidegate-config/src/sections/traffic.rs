@@ -6,7 +6,7 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Count, Duration, Flag, List, Table, Text},
+        Kind::{Choice, Count, Duration, Flag, List, Table, Tables, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
@@ -193,6 +193,34 @@ pub(crate) static UPSTREAM: Section = Section {
                   `max_sessions_per_server` outranks it. Clients never see these headers, \
                   heeded or not.",
             reason: "A server knows best what it can hold.",
+        },
+        Key {
+            name: "classes",
+            kind: Tables,
+            presence: Unset("no class before another"),
+            doc: "Classes of clients with a share of the admissions each, for when clients have to wait.",
+            reason: "Only the operator knows who matters more.",
+        },
+        Key {
+            name: "tenant",
+            kind: Text(r#""client_ip", "host", "path:N", "header:NAME" or "cookie:NAME""#),
+            presence: Unset("all clients are of one tenant"),
+            doc: "What tells whose client it is: the client's address (an IPv6 address stands for its /64), the host it \
+                  asks for, the Nth segment of its path, a header or a cookie. When clients have to wait the tenants of a \
+                  class take turns, however many clients each of them brings. Clients that lack it are one tenant. A \
+                  header or cookie is believed from whoever sends it: who may choose it can be a new tenant each time, \
+                  and take more turns than is its due. Live-reloadable: who waits already stays in its place.",
+            reason: "Only the application knows what a tenant is; among clients of one, newest first serves best when \
+                     there are too many.",
+        },
+        Key {
+            name: "max_tenants",
+            kind: Count { least: 1, most: 1_000_000 },
+            presence: Default("10000"),
+            doc: "Most tenants of a class that are told apart at a time: those with clients that wait, and those that \
+                  had a turn before the others. Any further ones share 64 places, so a flood of made-up tenants costs \
+                  neither memory nor more than a round of so many turns. Only with `tenant`.",
+            reason: "As many as may wait by one route; each costs some 200 bytes while it waits.",
         },
         Key {
             name: "balance",
