@@ -1,25 +1,17 @@
 //! Who may come in: limits by client address, origins, tokens, and what an auth server says.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use harness::certificate::Authority;
 use harness::scratch::Scratch;
 use harness::{Backend, Echo, Frame, Handshake, Peer, Runtime, Setup, Tidegate, clock, eventually, http};
 use serde_json::{Value, json};
-use tokio::net::{TcpSocket, TcpStream};
 
 use crate::session::{assert_ours, hint};
 
-/// A connection from one of the addresses that loopback has.
-async fn connection_from(address: &str, to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(SocketAddr::new(address.parse().expect("an address"), 0)).expect("an address of loopback");
-    socket.connect(to).await.expect("a connection")
-}
-
 async fn open_from(address: &str, gate: &Tidegate) -> Peer {
-    Handshake::to(gate.address()).open_over(connection_from(address, gate.address()).await).await
+    Handshake::to(gate.address()).open_from(address.parse::<IpAddr>().expect("an address")).await
 }
 
 async fn limited(defaults: &str) -> (Tidegate, Echo) {

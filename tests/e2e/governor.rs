@@ -1,8 +1,11 @@
 //! What endpoints say of their own capacity, and what the operator is told of it.
 
-use harness::raw::pair;
-use harness::{Handshake, Peer, Setup, Tidegate, Upstream};
-use serde_json::Value;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use harness::raw::{Close, pair};
+use harness::{Frame, Handshake, Peer, Runtime, Setup, Tidegate, Upstream, clock, eventually};
+use serde_json::{Value, json};
 
 use crate::session::{assert_ours, exchange};
 
@@ -118,4 +121,66 @@ async fn what_the_operator_declares_outranks_what_a_server_announces() {
     let _second = pair(gate.address(), &upstream).await;
     let sessions = &governor(&gate).await["endpoints"][0]["sessions"];
     assert_eq!((&sessions["limit"], &sessions["source"]), (&3.into(), &"declared".into()));
+}
+
+/// One client after the other, each from an address of its own.
+fn address(client: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 0)) + client)
+}
+
+#[tokio::test]
+async fn a_server_that_ends_sessions_with_1013_shows_how_many_it_holds() {
+    const HOLDS: u32 = 40;
+    let Some(node) = Runtime::node() else { return };
+    let backend = node.backend(&json!({ "max_sessions": HOLDS })).await;
+    let gate = Setup::proxy_with_defaults(backend.address(), "queue_timeout = \"200ms\"").start().await;
+    let handshake = Handshake::to(gate.address());
+    let mut sessions = Vec::new();
+    for client in 0..HOLDS {
+        sessions.push(handshake.open_from(address(client)).await);
+    }
+    // Its own word, as long as it is not known to be about the number.
+    let mut client = HOLDS;
+    let ours = eventually("a refusal of tidegate's own", async || {
+        client += 1;
+        let close = handshake.open_from(address(client)).await.close().await;
+        (close != Close::new(1013, "full")).then_some(close)
+    })
+    .await;
+    assert_ours(&ours, 1013, "upstream-full");
+    assert!(client > HOLDS + 3, "{client}");
+
+    let limit = &governor(&gate).await["endpoints"][0]["sessions"];
+    let learned = u64::from((HOLDS + 1) * 95 / 100);
+    assert_eq!((&limit["limit"], &limit["source"]), (&learned.into(), &"learned".into()), "{limit}");
+    let metrics = gate.metrics().await;
+    assert_eq!(metrics.sum("tidegate_governor_limit", &[("source", "learned")]), learned as f64);
+    let last = sessions.last_mut().expect("a session");
+    last.send(Frame::text("still here")).await;
+    assert_eq!(last.text().await, "still here");
+}
+
+#[tokio::test]
+async fn a_client_that_its_application_sends_away_with_1013_again_and_again_shuts_out_nobody() {
+    const MUCH_LONGER_THAN_IT_TAKES: Duration = Duration::from_secs(8);
+    let Some(node) = Runtime::node() else { return };
+    let backend = node.backend(&json!({})).await;
+    let gate = Setup::proxy_to(backend.address()).start().await;
+    let handshake = Handshake::to(gate.address());
+    let mut sessions = Vec::new();
+    for client in 0..30 {
+        sessions.push(handshake.open_from(address(client)).await);
+    }
+    let (begin, mut told) = (clock::now(), 0);
+    while begin.elapsed() < MUCH_LONGER_THAN_IT_TAKES {
+        // Behind two addresses.
+        let mut client = handshake.open_from(address(told % 2)).await;
+        client.send(Frame::text("close 1013 slow down")).await;
+        assert_eq!(client.close().await, Close::new(1013, "slow down"));
+        client.answer_close(&Close::new(1013, "slow down")).await;
+        told += 1;
+    }
+    assert!(told > 100, "{told}");
+    let seen = governor(&gate).await;
+    assert_eq!(seen["endpoints"][0]["sessions"]["source"], "unlimited", "{seen}");
 }

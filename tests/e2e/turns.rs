@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use harness::{Backend, Handshake, Peer, Runtime, Setup, Tidegate, Upstream};
 use serde_json::{Value, json};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::session::assert_ours;
@@ -98,19 +97,14 @@ async fn a_tenant_that_floods_keeps_nobody_out() {
 #[tokio::test]
 async fn an_address_is_a_tenant_where_that_is_asked_for() {
     let Some((mut backend, gate)) = slow("tenant = \"client_ip\"\nmax_tenants = 2").await else { return };
-    let from = async |address: &str| -> TcpStream {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::new(address.parse().expect("an address"), 0)).expect("an address of loopback");
-        socket.connect(gate.address()).await.expect("a connection")
-    };
     let mut crowd = JoinSet::new();
     for _ in 0..60 {
-        let (handshake, stream) = (Handshake::to(gate.address()), from("127.0.0.2").await);
-        crowd.spawn(async move { handshake.open_over(stream).await });
+        let handshake = Handshake::to(gate.address());
+        crowd.spawn(async move { handshake.open_from([127, 0, 0, 2]).await });
     }
     parked(&gate, 50).await;
-    let (handshake, stream) = (Handshake::to(gate.address()), from("127.0.0.3").await);
-    crowd.spawn(async move { handshake.open_over(stream).await });
+    let handshake = Handshake::to(gate.address());
+    crowd.spawn(async move { handshake.open_from([127, 0, 0, 3]).await });
     let turns = async {
         for turn in 1.. {
             if backend.opened().await["headers"]["x-forwarded-for"] == "127.0.0.3" {

@@ -150,7 +150,7 @@ impl Runtime {
     }
 
     /// Starts the echo server. Keys: `deflate` (default false), `protocols` (those it speaks, in its order); Node
-    /// only: `handshake_ms` (how long it takes for each), `tls` (`cert`, `key`, and as `ca` the authority of which clients must have a certificate; files).
+    /// only: `handshake_ms` (how long it takes for each), `max_sessions` (above it 1013 `full`), `tls` (`cert`, `key`, and as `ca` the authority of which clients must have a certificate; files).
     ///
     /// # Panics
     /// When it does not begin to listen.

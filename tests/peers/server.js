@@ -22,6 +22,7 @@ const server = new WebSocketServer({
 http.on('request', (request, response) => response.writeHead(426).end('Upgrade Required'));
 http.listen(0, '127.0.0.1', () => report('listening', { port: http.address().port }));
 server.on('connection', (socket, request) => {
+  if (server.clients.size > (options.max_sessions ?? Infinity)) return socket.close(1013, 'full');
   report('open', {
     path: request.url,
     protocol: socket.protocol,

@@ -242,6 +242,7 @@ impl Endpoint {
     fn on_established(&mut self, latency: Duration, limits: &Limits, now: Instant) {
         self.gauge.on_established(latency, self.handshakes, limits.max_handshakes_per_server, now);
         self.stock.measure(self.live(), now);
+        self.stock.on_established();
         self.breaker.on_answer(now);
         self.rate.add(now);
         self.handshakes = self.handshakes.saturating_sub(1);

@@ -256,12 +256,13 @@ impl Governor {
         }
     }
 
-    /// This endpoint ended an established session with 1013: it holds more than it can. Said before the permit of that
-    /// session is released.
-    pub fn overfull(&mut self, endpoint: EndpointId, now: Instant) {
+    /// The endpoint ended the session of this permit with 1013. Where it says so to enough clients, of different
+    /// addresses (as in [`Ask::address`]), it holds more than it can, and is given fewer. Said before the permit is
+    /// released.
+    pub fn overfull(&mut self, permit: &Permit, address: u64, now: Instant) {
         self.queue.measure(now);
-        if let Some(endpoint) = self.fleet.get(endpoint) {
-            endpoint.stock.on_overfull(endpoint.sessions, now);
+        if let Some(endpoint) = self.fleet.get(permit.endpoint) {
+            endpoint.stock.on_overfull(address, endpoint.sessions, permit.serial, self.issued, now);
         }
     }
 

@@ -1,9 +1,15 @@
 //! How many sessions one endpoint may hold, and who says so.
 //!
 //! The operator's word counts first, then what the endpoint announces itself, then what it has shown. It has shown it
-//! only by one sign: closing an *established* session with 1013. Neither a 503 to a handshake nor a crash tells: the
+//! only by one sign: closing *established* sessions with 1013. Neither a 503 to a handshake nor a crash tells: the
 //! one may be about handshakes, or a lie; the other is mostly a deployment, which ends the same number of sessions each
 //! time. Taken for a limit, either would keep clients out of an endpoint that has room.
+//!
+//! Nor does one 1013 tell: applications say it to a client that is too fast or too slow, and proxies in between when
+//! there are too many handshakes. It must be said within [`WINDOW`] to clients of [`WITNESSES`] addresses, for else one
+//! of them could keep all others out; to a hundredth of those held, and to half as many as came in meanwhile, for where
+//! most of them stay there is room; and still after [`SETTLED`], with no more held than at first: where the number goes
+//! on growing it is not the number.
 //!
 //! At that sign the bound is 0.95 of what is held. It stays for a minute, then grows as CUBIC does: quickly back
 //! towards the level, slowly past it, and only while the endpoint is nearly full, since room that nobody uses proves
@@ -16,6 +22,13 @@ use crate::Cap;
 /// Of what was held when the endpoint said it was full.
 const CUT: f64 = 0.95;
 const HOLD: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_secs(30);
+const SETTLED: Duration = Duration::from_secs(5);
+/// Different addresses.
+const WITNESSES: usize = 3;
+/// Part of the sessions held that must be ended, and of those established meanwhile.
+const SIGNIFICANT: f64 = 0.01;
+const MOST_OF_THE_NEW: f64 = 0.5;
 /// Part used from which on it tells anything: below, what uses it is mostly not the sessions.
 const TELLING: f64 = 0.7;
 /// CUBIC's constant, for time in tens of seconds and level in hundredths.
@@ -30,12 +43,26 @@ pub(crate) struct Stock {
     announced: Option<u32>,
     /// By the part that it says is used, and until when.
     reckoned: Option<(u32, Instant)>,
+    suspicion: Option<Suspicion>,
     learned: Option<Learned>,
+}
+
+/// Sessions that were ended for what may be their number.
+#[derive(Debug)]
+struct Suspicion {
+    since: Instant,
+    /// What was held then.
+    level: f64,
+    witnesses: [Option<u64>; WITNESSES],
+    ended: u32,
+    established: u32,
 }
 
 #[derive(Debug)]
 struct Learned {
     level: f64,
+    /// Permits issued before it was learned.
+    serial: u64,
     /// Time spent nearly full since the bound was learned, beyond [`HOLD`].
     grown: Duration,
     hold_until: Instant,
@@ -58,15 +85,34 @@ impl Stock {
         });
     }
 
-    /// It ended an established session because it holds too many.
-    pub(crate) fn on_overfull(&mut self, held: u32, now: Instant) {
+    /// It took a session.
+    pub(crate) fn on_established(&mut self) {
+        if let Some(suspicion) = &mut self.suspicion {
+            suspicion.established = suspicion.established.saturating_add(1);
+        }
+    }
+
+    /// It ended an established session with 1013, that of the permit `serial` and of a client of this address. `next`
+    /// is the serial of the next permit to be issued.
+    pub(crate) fn on_overfull(&mut self, address: u64, held: u32, serial: u64, next: u64, now: Instant) {
         let level = f64::from(held).max(LEAST);
-        if self.learned.as_ref().is_some_and(|learned| now < learned.hold_until && level >= USED * learned.bound) {
+        let is_known = |learned: &Learned| {
             // The same event: many sessions are ended at once.
+            now < learned.hold_until && serial < learned.serial && level >= USED * learned.bound
+        };
+        if self.learned.as_ref().is_some_and(is_known) {
             return;
         }
-        let bound = CUT * level;
-        self.learned = Some(Learned { level, grown: Duration::ZERO, hold_until: now + HOLD, seen: now, bound });
+        let suspicion = self.suspicion.take().filter(|it| it.age(now) <= WINDOW && CUT * level <= it.level);
+        let mut suspicion = suspicion.unwrap_or_else(|| Suspicion::new(level, now));
+        suspicion.add(address);
+        if !suspicion.is_proof(held, now) {
+            self.suspicion = Some(suspicion);
+            return;
+        }
+        let Suspicion { level, .. } = suspicion;
+        let (bound, grown) = (CUT * level, Duration::ZERO);
+        self.learned = Some(Learned { level, serial: next, grown, hold_until: now + HOLD, seen: now, bound });
     }
 
     /// Lets a learned bound grow; `held` is what the endpoint holds now.
@@ -106,6 +152,33 @@ impl Stock {
     }
 }
 
+impl Suspicion {
+    fn new(level: f64, now: Instant) -> Self {
+        Self { since: now, level, witnesses: [None; WITNESSES], ended: 0, established: 0 }
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
+    fn add(&mut self, address: u64) {
+        self.ended = self.ended.saturating_add(1);
+        if !self.witnesses.contains(&Some(address))
+            && let Some(free) = self.witnesses.iter_mut().find(|witness| witness.is_none())
+        {
+            *free = Some(address);
+        }
+    }
+
+    fn is_proof(&self, held: u32, now: Instant) -> bool {
+        let ended = f64::from(self.ended);
+        self.age(now) >= SETTLED
+            && self.witnesses.iter().all(Option::is_some)
+            && ended >= SIGNIFICANT * f64::from(held)
+            && ended >= MOST_OF_THE_NEW * f64::from(self.established)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,11 +186,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// It has said so to enough different clients for long enough.
+    fn overfull(stock: &mut Stock, held: u32, now: Instant) {
+        (0..2 + held / 50).for_each(|n| stock.on_overfull(n.into(), held, 0, 1, now - SETTLED));
+        stock.on_overfull(WITNESSES as u64, held, 0, 1, now);
+    }
+
     #[test]
     fn the_operator_counts_first_then_the_endpoint_then_what_it_showed() {
         let (mut stock, now) = (Stock::default(), base());
         assert_eq!(stock.bound(None, now), Cap::Unlimited);
-        stock.on_overfull(1000, now);
+        overfull(&mut stock, 1000, now);
         assert_eq!(stock.bound(None, now), Cap::Learned(950));
         stock.announce(Some(2000));
         assert_eq!(stock.bound(None, now), Cap::Announced(2000));
@@ -127,8 +206,8 @@ mod tests {
     #[test]
     fn a_learned_bound_holds_for_a_minute_then_grows_while_it_is_needed() {
         let (mut stock, t0) = (Stock::default(), base());
-        stock.on_overfull(1000, t0);
-        (900..1000).rev().for_each(|held| stock.on_overfull(held, t0));
+        overfull(&mut stock, 1000, t0);
+        (900..1000).rev().for_each(|held| stock.on_overfull(held.into(), held, 0, 1, t0));
         let mut bounds = Vec::new();
         for second in 1..=600 {
             stock.measure(940, t0 + SECOND * second);
@@ -143,7 +222,7 @@ mod tests {
     #[test]
     fn room_that_nobody_uses_proves_nothing() {
         let (mut stock, t0) = (Stock::default(), base());
-        stock.on_overfull(1000, t0);
+        overfull(&mut stock, 1000, t0);
         (1..1000).for_each(|second| stock.measure(100, t0 + SECOND * second));
         assert_eq!(stock.bound(None, t0), Cap::Learned(950));
     }
@@ -151,8 +230,53 @@ mod tests {
     #[test]
     fn full_with_nothing_in_it_is_not_believed() {
         let mut stock = Stock::default();
-        stock.on_overfull(0, base());
+        overfull(&mut stock, 0, base());
         assert_eq!(stock.bound(None, base()), Cap::Learned(15));
+    }
+
+    #[test]
+    fn what_an_application_says_to_some_of_its_clients_proves_nothing() {
+        let learns = |held: u32, ended: u32, addresses: u32, established: u32, apart: Duration| {
+            let (mut stock, t0) = (Stock::default(), base());
+            for n in 0..ended {
+                let now = t0 + apart * n;
+                stock.on_overfull((n % addresses).into(), held, n.into(), ended.into(), now);
+                (0..established / ended).for_each(|_| stock.on_established());
+                if stock.learned.is_some() {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(learns(100, 3, 3, 3, 3 * SECOND));
+        assert!(!learns(100, 2, 2, 2, 5 * SECOND));
+        assert!(!learns(100, 1000, 2, 1000, SECOND / 100), "two clients that come again and again");
+        assert!(!learns(1000, 9, 9, 9, SECOND), "of a thousand");
+        assert!(learns(1000, 10, 9, 10, SECOND));
+        assert!(!learns(100, 3000, 30, 9000, SECOND / 100), "two of three stay");
+        assert!(!learns(100, 30, 30, 30, SECOND / 10), "for a moment");
+        assert!(!learns(100, 30, 30, 30, 16 * SECOND), "now and then");
+    }
+
+    #[test]
+    fn where_the_number_grows_all_the_same_it_is_not_the_number() {
+        let (mut stock, t0) = (Stock::default(), base());
+        // As a proxy in between does while a herd comes back.
+        for n in 0..1000_u32 {
+            stock.on_overfull(n.into(), 100 + n, n.into(), 2000, t0 + SECOND / 50 * n);
+        }
+        assert_eq!(stock.bound(None, t0), Cap::Unlimited);
+    }
+
+    #[test]
+    fn who_was_let_in_under_a_learned_bound_and_is_ended_shows_that_it_is_too_high() {
+        let (mut stock, now) = (Stock::default(), base());
+        overfull(&mut stock, 125, now);
+        assert_eq!(stock.bound(None, now), Cap::Learned(118));
+        (0..30).for_each(|n| stock.on_overfull(n, 122, 0, 125, now + SECOND * n as u32));
+        assert_eq!(stock.bound(None, now), Cap::Learned(118), "the same event");
+        (0..10).for_each(|n| stock.on_overfull(n, 101, 125 + n, 140, now + SECOND * n as u32));
+        assert_eq!(stock.bound(None, now), Cap::Learned(95));
     }
 
     #[test]

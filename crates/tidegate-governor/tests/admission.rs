@@ -408,12 +408,16 @@ fn what_an_endpoint_announces_counts_until_it_takes_it_back_and_the_operator_out
 #[test]
 fn an_endpoint_that_ends_sessions_as_overfull_gets_no_more_for_a_minute() {
     let limits = Limits { max_handshakes_per_server: Some(1000), ..limits() };
-    let (mut governor, ids, mut now) = start(limits, &["a"]);
+    let (mut governor, _, mut now) = start(limits, &["a"]);
     let mut permits: Vec<_> = (0..100).map(|_| admitted(ask(&mut governor, now))).collect();
     for permit in &mut permits {
         governor.observe(permit, ESTABLISHED, now);
     }
-    governor.overfull(ids[0], now);
+    for (address, permit) in permits.iter().take(6).enumerate() {
+        assert_eq!(governor.snapshot(now).refuses, None, "one says little");
+        governor.overfull(permit, address as u64, now);
+        now += ms(1000);
+    }
     permits.drain(..10).for_each(|permit| governor.release(permit, now));
     let entered: Vec<_> = (0..5).map(|_| admitted(ask(&mut governor, now))).collect();
     parked(ask(&mut governor, now));

@@ -19,6 +19,7 @@ enum Step {
     Observe(usize, Outcome),
     Release(usize),
     Pace(usize),
+    Overfull(usize, u64),
     Hint,
     Limit(Limits),
     Configure(Vec<(usize, u32)>, Balance),
@@ -103,6 +104,11 @@ impl Caller {
                 if let Some(permit) = pools.into_iter().find_map(|pool| take(pool, *at)) {
                     self.governor.release(permit, self.now);
                     self.returned += 1;
+                }
+            }
+            Step::Overfull(at, address) => {
+                if let Some(permit) = self.sessions.get(at % self.sessions.len().max(1)) {
+                    self.governor.overfull(permit, *address, self.now);
                 }
             }
             Step::Pace(at) => {
@@ -296,6 +302,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => (any::<usize>(), outcome()).prop_map(|(at, outcome)| Step::Observe(at, outcome)),
         15 => any::<usize>().prop_map(Step::Release),
         3 => any::<usize>().prop_map(Step::Pace),
+        5 => (any::<usize>(), 0_u64..4).prop_map(|(at, address)| Step::Overfull(at, address)),
         2 => Just(Step::Hint),
         2 => limits().prop_map(Step::Limit),
         2 => configure(),

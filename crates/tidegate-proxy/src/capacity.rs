@@ -69,7 +69,15 @@ pub(crate) struct Slot {
     permit: Option<Permit>,
     id: EndpointId,
     endpoint: Arc<Endpoint>,
-    dialled: Instant,
+    stage: Stage,
+}
+
+/// How far the holder of a slot has come. As small as an `Instant`: each session has one.
+enum Stage {
+    /// A handshake, since then.
+    Handshake(Instant),
+    /// A session of a client of this address; 0: of none that is known.
+    Session(u64),
 }
 
 /// One client's way in: what it has tried, and how long it may wait in all.
@@ -388,7 +396,7 @@ impl Admission {
 
     fn slot(&self, inner: &Inner, permit: Permit, now: Instant) -> Slot {
         let (id, endpoint) = (permit.endpoint, inner.endpoints[&permit.endpoint].clone());
-        Slot { capacity: self.capacity.clone(), permit: Some(permit), id, endpoint, dialled: now }
+        Slot { capacity: self.capacity.clone(), permit: Some(permit), id, endpoint, stage: Stage::Handshake(now) }
     }
 }
 
@@ -426,11 +434,19 @@ impl Slot {
         &self.endpoint
     }
 
-    /// The handshake succeeded: the place is a session's now.
-    pub(crate) fn established(&mut self) -> Duration {
-        let latency = clock::now().saturating_duration_since(self.dialled);
+    /// The handshake succeeded: the place is a session's now, of a client of this address. How long it took.
+    pub(crate) fn established(&mut self, address: Option<u64>) -> Duration {
+        let session = Stage::Session(address.unwrap_or_default());
+        let Stage::Handshake(dialled) = std::mem::replace(&mut self.stage, session) else { return Duration::ZERO };
+        let latency = clock::now().saturating_duration_since(dialled);
         self.observe(Outcome::Established { latency });
         latency
+    }
+
+    /// Its endpoint ended its session with 1013.
+    pub(crate) fn overfull(&self, now: Instant) {
+        let (Some(permit), Stage::Session(address)) = (&self.permit, &self.stage) else { return };
+        self.capacity.lock().governor.overfull(permit, *address, now);
     }
 
     /// The handshake did not succeed.

@@ -395,7 +395,7 @@ async fn find(
             Ok(mut accepted) => {
                 let said = announced::take(&mut accepted.headers);
                 slot.announced(said);
-                let latency = slot.established();
+                let latency = slot.established(facts.client.address());
                 metrics.upstream_connects.with_label_values(&[&route.upstream, "ok"]).inc();
                 metrics.upstream_connect_duration.with_label_values(&[&route.upstream]).observe(latency.as_secs_f64());
                 return Ok((accepted, slot));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tidegate_session::{Hold, Input, LegRecord, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
-use tidegate_wire::{CloseFrame, Limits, MAX_HEADER, Opcode, Sender, Step, Tally, Violation};
+use tidegate_wire::{CloseCode, CloseFrame, Limits, MAX_HEADER, Opcode, Sender, Step, Tally, Violation};
 use tokio::time::Sleep;
 
 use crate::{
@@ -236,6 +236,14 @@ impl Splice {
                 }
             },
             Ok(Step::Close(frame, len)) => {
+                // Of its own accord, and not in answer to a Close.
+                if from == Side::Upstream
+                    && self.session.end().is_none()
+                    && frame.code() == Some(CloseCode::TRY_AGAIN_LATER)
+                    && let Some(slot) = &self.slot
+                {
+                    slot.overfull(now);
+                }
                 match self.session.handle_close(from, frame, now) {
                     Pass::Relay => buffer.release(len),
                     Pass::Consume | Pass::Answer => buffer.skip(len),

@@ -1,9 +1,9 @@
 //! A client's opening handshake.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::judge::Sender;
 use super::peer::Peer;
@@ -142,6 +142,17 @@ impl Handshake {
     /// As [`Self::open`].
     pub async fn open_over<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Peer<S> {
         self.upgrade(stream).await.expect("a 101").0
+    }
+
+    /// As [`Self::open`], from one of the addresses that loopback has.
+    ///
+    /// # Panics
+    /// As [`Self::open`], and when there is no such address.
+    pub async fn open_from(&self, address: impl Into<IpAddr>) -> Peer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(address.into(), 0)).expect("an address of loopback");
+        let connected = within("a connection", socket.connect(self.address)).await.expect("a connection");
+        self.open_over(connected).await
     }
 
     /// As [`Self::open`] over TLS.

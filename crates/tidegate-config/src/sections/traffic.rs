@@ -173,7 +173,9 @@ pub(crate) static UPSTREAM: Section = Section {
             name: "max_sessions_per_server",
             kind: Count { least: 1, most: MOST_SESSIONS },
             presence: Unset("learned"),
-            doc: "Most sessions on one server.",
+            doc: "Most sessions on one server. Not declared, it is what the server announces; else, once it has ended \
+                  sessions with 1013 to clients of several addresses for seconds on end, a twentieth less than it held \
+                  then, growing again after a minute. Until then its 1013 is passed on, and nothing more.",
             reason: "Capacity is learned where it is not declared.",
         },
         Key {
