@@ -36,6 +36,7 @@ mod reload;
 mod service_manager;
 mod session;
 mod tls;
+mod traffic;
 mod turns;
 mod unanswered_closes;
 mod upstream_answers;

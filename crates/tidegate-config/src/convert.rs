@@ -71,6 +71,23 @@ pub(crate) fn rate(key: &Key, value: &DeValue<'_>) -> Result<Option<u32>, Compla
     }
 }
 
+/// Bytes a second; `None`: off.
+pub(crate) fn byte_rate(key: &Key, value: &DeValue<'_>) -> Result<Option<u64>, Complaint> {
+    let Kind::ByteRate { most } = key.kind else { unreachable!("`{}` is no rate of bytes", key.name) };
+    match value {
+        DeValue::String(text) if text == "off" => Ok(None),
+        DeValue::String(text) => {
+            let rate = units::byte_rate(text).ok_or_else(|| {
+                Complaint::new(format!("`{}` must be {}, not \"{}\"", key.name, key.kind.expects(), shorten(text)))
+                    .help("a whole number and one of B, KiB, MiB, GiB, a second: \"64MiB/s\"")
+            })?;
+            within(key, rate, 1, most).map(Some)
+        }
+        DeValue::Integer(number) => Err(mismatch(key, value).help(format!("rates are strings: \"{number}B/s\""))),
+        other => Err(mismatch(key, other)),
+    }
+}
+
 /// From 0 to 1.
 pub(crate) fn share(key: &Key, value: &DeValue<'_>) -> Result<f64, Complaint> {
     let number = match value {

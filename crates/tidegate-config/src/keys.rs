@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     Count { least: u64, most: u64 },
     /// `"100/s"` or `"off"`.
     Rate { most: u64 },
+    /// `"64MiB/s"` or `"off"`.
+    ByteRate { most: u64 },
     /// A number from 0 to 1.
     Share,
     /// `true` or `false`.
@@ -82,6 +84,7 @@ impl Kind {
             Self::Size { .. } => r#"a size such as "64KiB" or a number of bytes"#.to_owned(),
             Self::Count { .. } => "a whole number".to_owned(),
             Self::Rate { .. } => r#"a rate such as "100/s", or "off""#.to_owned(),
+            Self::ByteRate { .. } => r#"a rate such as "64MiB/s", or "off""#.to_owned(),
             Self::Share => "a number from 0 to 1".to_owned(),
             Self::Flag => "true or false".to_owned(),
             Self::Choice(choices) => either(&choices()),
@@ -102,6 +105,7 @@ impl Kind {
             Self::Size { least, most } => Some(format!("{} to {}", write_size(*least), write_size(*most))),
             Self::Count { least, most } => Some(format!("{least} to {most}")),
             Self::Rate { most } => Some(format!("1/s to {most}/s")),
+            Self::ByteRate { most } => Some(format!("1B/s to {}/s", write_size(*most))),
             _ => None,
         }
     }

@@ -68,6 +68,14 @@ impl<'r, 't> Reader<'r, 't> {
         self.defaulted(name, convert::rate)
     }
 
+    pub(crate) fn byte_rate(&mut self, name: &str) -> Option<u64> {
+        self.defaulted(name, convert::byte_rate)
+    }
+
+    pub(crate) fn optional_size(&mut self, name: &str) -> Option<u64> {
+        self.value(name, convert::size).map(Spanned::into_inner)
+    }
+
     pub(crate) fn share(&mut self, name: &str) -> f64 {
         self.defaulted(name, convert::share)
     }

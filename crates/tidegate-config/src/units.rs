@@ -29,6 +29,11 @@ pub(crate) fn rate(text: &str) -> Option<u64> {
     number(text.strip_suffix("/s")?)
 }
 
+/// `"64MiB/s"`, in bytes. `None`: anything else.
+pub(crate) fn byte_rate(text: &str) -> Option<u64> {
+    size(text.strip_suffix("/s")?)
+}
+
 /// A duration in its largest whole unit, which [`duration`] reads back.
 pub(crate) fn write_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

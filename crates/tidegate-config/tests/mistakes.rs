@@ -420,6 +420,17 @@ fn where_clients_go() {
 }
 
 #[test]
+fn what_goes_through() {
+    check_upstream("max_message_rate = 100", 20, "rates are strings: \"100/s\"");
+    check_upstream("max_message_rate = \"0/s\"", 20, "out of bounds: 1/s to 4294967295/s");
+    check_upstream("max_byte_rate = \"64MB/s\"", 17, "one of B, KiB, MiB, GiB, a second");
+    check_upstream("max_byte_rate = \"64MiB\"", 17, "must be a rate such as \"64MiB/s\", or \"off\"");
+    check_upstream("max_byte_rate = \"2048GiB/s\"", 17, "out of bounds: 1B/s to 1024GiB/s");
+    check_upstream("max_byte_rate = 5", 17, "rates are strings: \"5B/s\"");
+    check_upstream("max_buffered_bytes = \"off\"", 22, "must be a size such as");
+}
+
+#[test]
 fn whose_turn_it_is() {
     let tenant = |by: &str, expected| check_upstream(&format!("tenant = \"{by}\""), 10, expected);
     tenant("ip", "write one of client_ip, host, path:N");

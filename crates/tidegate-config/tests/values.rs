@@ -264,6 +264,17 @@ fn a_kernel_chosen_port_is_nobody_elses() {
 }
 
 #[test]
+fn limits_of_what_goes_through_are_of_the_upstream() {
+    let limits = |keys: &str| {
+        let limits = config(&format!("{SMALLEST}{keys}\n")).upstreams["chat"].capacity.clone();
+        (limits.max_message_rate, limits.max_byte_rate, limits.max_buffered_bytes)
+    };
+    assert_eq!(limits(""), (None, None, None));
+    let all = "max_message_rate = \"50000/s\"\nmax_byte_rate = \"64MiB/s\"\nmax_buffered_bytes = 4096";
+    assert_eq!(limits(all), (Some(50_000), Some(64 << 20), Some(4096)));
+}
+
+#[test]
 fn classes_and_tenants_say_what_they_say() {
     let upstream = |keys: &str| config(&format!("{SMALLEST}{keys}\n")).upstreams.values().next().unwrap().clone();
     let plain = upstream("");

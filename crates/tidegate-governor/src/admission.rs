@@ -114,7 +114,7 @@ pub struct Refusal {
 /// Why a client does not enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// `max_sessions` is reached, or every endpoint has as many handshakes in flight as it can take.
+    /// `max_sessions` is reached, more goes through than may, or every endpoint has as many handshakes in flight as it can take.
     Overload,
     /// Every endpoint holds as many sessions as it may.
     UpstreamFull,

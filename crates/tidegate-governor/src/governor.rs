@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     Admitted, Advice, Ask, Balance, CLASSES, ClassUse, EndpointId, Event, Limits, Need, Outcome, Parked, Permit,
-    Reason, Refusal, Refused, Snapshot, Ticket, Verdict, Wish,
+    Reason, Refusal, Refused, Snapshot, Ticket, Traffic, Verdict, Wish,
     admission::Stage,
     advice::{advise, grouped},
     fair,
@@ -30,6 +30,7 @@ use crate::{
 pub struct Governor {
     limits: Limits,
     fleet: Fleet,
+    traffic: Traffic,
     queue: Queue,
     hints: Hints,
     returns: Returns,
@@ -55,6 +56,7 @@ impl Governor {
         Self {
             limits,
             fleet: Fleet::default(),
+            traffic: Traffic::default(),
             queue,
             hints: Hints::new(),
             returns: Returns::default(),
@@ -266,6 +268,12 @@ impl Governor {
         }
     }
 
+    /// What goes through all sessions, as last measured. Nobody enters while it is more than the limits allow.
+    pub fn carries(&mut self, traffic: Traffic, now: Instant) {
+        self.queue.measure(now);
+        self.traffic = traffic;
+    }
+
     /// How many endpoints there should be, by the most sessions of the last ten minutes. `zones`: failure domains they
     /// are spread over; `within`: how soon the sessions of one must be back.
     pub fn advise(&self, zones: Option<u32>, within: Duration, now: Instant) -> Option<Advice> {
@@ -283,6 +291,7 @@ impl Governor {
             overloaded: self.queue.overloaded(),
             issued: self.issued,
             returned: self.returned,
+            traffic: self.traffic,
             tenants: u32::try_from(self.queue.tenants()).unwrap_or(u32::MAX),
             classes: std::array::from_fn(|i| ClassUse { live: self.live[i], waiting: self.queue.by_class()[i] }),
             admitted: self.admitted,
@@ -302,6 +311,9 @@ impl Governor {
             let (held, most) = (grouped(self.live().into()), grouped(most.into()));
             return Some(format!("sessions over all endpoints: {held} held, {most} possible (declared)"));
         }
+        if let Some(why) = self.traffic.refuses(&self.limits) {
+            return Some(why);
+        }
         let configured = self.fleet.endpoints.iter().filter(|e| !e.gone && e.weight > 0);
         let each: Vec<Option<String>> = configured.map(|e| e.refuses(&self.limits, now)).collect();
         if each.iter().any(Option::is_none) {
@@ -314,12 +326,13 @@ impl Governor {
         }))
     }
 
-    fn at_max_sessions(&self) -> bool {
-        self.limits.max_sessions.is_some_and(|max| self.live() >= max)
+    /// Whether nobody can enter, whatever the endpoints could take.
+    fn is_full(&self) -> bool {
+        self.limits.max_sessions.is_some_and(|max| self.live() >= max) || self.traffic.exceeds(&self.limits)
     }
 
     fn find(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
-        if self.at_max_sessions() {
+        if self.is_full() {
             return None;
         }
         self.fleet.find(tried, wish, &self.limits, now, &mut self.rng).map(|e| e.id)
@@ -331,7 +344,7 @@ impl Governor {
 
     /// Who goes next, and where to, if there is room.
     fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
-        let full = self.at_max_sessions();
+        let full = self.is_full();
         let Self { limits, fleet, queue, rng, .. } = self;
         let (ticket, tried, wish) = queue.head()?;
         let found = if full { None } else { fleet.find(tried, wish, limits, now, rng).map(|e| e.id) };
@@ -352,7 +365,7 @@ impl Governor {
     }
 
     fn obstacle(&self, now: Instant) -> Reason {
-        if self.at_max_sessions() { Reason::Overload } else { self.fleet.obstacle(&self.limits, now) }
+        if self.is_full() { Reason::Overload } else { self.fleet.obstacle(&self.limits, now) }
     }
 
     fn refuse(&mut self, reason: Reason, address: Option<u64>, now: Instant) -> Refusal {

@@ -25,6 +25,7 @@ mod returns;
 mod rng;
 mod snapshot;
 mod stock;
+mod traffic;
 
 pub use admission::{Ask, EndpointId, Event, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict, Wish};
 pub use advice::{Advice, Need, advise};
@@ -34,6 +35,7 @@ pub use hash::hash;
 pub use limits::{Balance, Limits, Mode};
 pub use protection::{Bounds, Protection, Resource, Strain, Usage};
 pub use snapshot::{Admitted, Cap, ClassUse, EndpointSnapshot, Refused, Snapshot};
+pub use traffic::Traffic;
 
 #[cfg(test)]
 mod tests {

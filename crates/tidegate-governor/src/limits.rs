@@ -11,6 +11,13 @@ pub struct Limits {
     pub max_sessions_per_server: Option<u32>,
     /// Most handshakes in flight on one endpoint. `None`: measured.
     pub max_handshakes_per_server: Option<u32>,
+    /// Messages a second over all sessions, both ways, above which nobody enters. `None`: unlimited.
+    pub max_message_rate: Option<u64>,
+    /// Bytes of messages a second over all sessions, both ways, above which nobody enters. `None`: unlimited.
+    pub max_byte_rate: Option<u64>,
+    /// Bytes that all sessions together hold for sides that do not take them, above which nobody enters. `None`:
+    /// unlimited.
+    pub max_buffered_bytes: Option<u64>,
     /// Most handshakes parked. Default 10,000.
     pub max_waiting: u32,
     /// Longest wait before the answer; each is drawn from 0.8 to 1.0 of it. Default 2.5 s.
@@ -35,6 +42,9 @@ impl Default for Limits {
             max_sessions: None,
             max_sessions_per_server: None,
             max_handshakes_per_server: None,
+            max_message_rate: None,
+            max_byte_rate: None,
+            max_buffered_bytes: None,
             max_waiting: 10_000,
             queue_timeout: Duration::from_millis(2500),
             retry_after: Duration::from_secs(1),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{CLASSES, EndpointId, Reason};
+use crate::{CLASSES, EndpointId, Reason, Traffic};
 
 /// What the governor holds and has done. Counts of things done only grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub issued: u64,
     /// Permits ever returned.
     pub returned: u64,
+    /// What goes through.
+    pub traffic: Traffic,
     /// Tenants that are told apart: with clients parked, or ahead of the others by a turn.
     pub tenants: u32,
     /// What each class has, by its number.

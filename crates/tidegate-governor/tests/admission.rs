@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_governor::{
     Ask, Balance, Cap, EndpointId, Event, Governor, Limits, Mode, Outcome, Parked, Permit, Reason, Refusal, Ticket,
-    Verdict, Wish,
+    Traffic, Verdict, Wish,
 };
 
 const LATENCY: Duration = Duration::from_millis(20);
@@ -426,4 +426,40 @@ fn an_endpoint_that_ends_sessions_as_overfull_gets_no_more_for_a_minute() {
     let advice = governor.advise(None, Duration::from_secs(120), now).unwrap();
     assert!(advice.reason.starts_with("sessions: 95 held, 95 possible, one of 2 endpoints lost"), "{advice:?}");
     entered.into_iter().chain(permits).for_each(|permit| governor.release(permit, now));
+}
+
+#[test]
+fn nobody_enters_while_more_goes_through_than_may() {
+    let bounds = Limits {
+        max_message_rate: Some(50_000),
+        max_byte_rate: Some(1 << 20),
+        max_buffered_bytes: Some(9),
+        ..limits()
+    };
+    let (mut governor, _, now) = start(bounds, &["a"]);
+    let quiet = Traffic { messages: 50_000, bytes: 1 << 20, buffered: 9 };
+    let over = [
+        (Traffic { messages: 51_200, ..quiet }, "messages: 51,200 a second, 50,000 possible (declared)"),
+        (Traffic { bytes: 2_000_000, ..quiet }, "bytes: 2,000,000 a second, 1,048,576 possible (declared)"),
+        (Traffic { buffered: 10, ..quiet }, "bytes buffered: 10, 9 possible (declared)"),
+    ];
+    for (traffic, why) in over {
+        governor.carries(quiet, now);
+        let permit = admitted(ask(&mut governor, now));
+        governor.carries(traffic, now);
+        assert_eq!(governor.snapshot(now).refuses.as_deref(), Some(why));
+        let (ticket, _) = parked(ask(&mut governor, now));
+        assert!(governor.poll_event(now).is_none());
+        governor.carries(quiet, now);
+        let event = governor.poll_event(now).unwrap();
+        assert_eq!(event.ticket, ticket);
+        let Parked::Admit(entered) = event.verdict else { panic!("{event:?}") };
+        for permit in [permit, entered] {
+            governor.release(permit, now);
+        }
+    }
+    let limits = Limits { max_message_rate: None, ..limits() };
+    governor.carries(over[0].0, now);
+    governor.set_limits(limits, now);
+    assert_eq!(governor.snapshot(now).refuses, None);
 }

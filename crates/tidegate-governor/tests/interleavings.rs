@@ -7,7 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 use tidegate_governor::{
-    Ask, Balance, EndpointId, Governor, Limits, Mode, Outcome, Parked, Permit, Refusal, Ticket, Verdict, Wish,
+    Ask, Balance, EndpointId, Governor, Limits, Mode, Outcome, Parked, Permit, Refusal, Ticket, Traffic, Verdict, Wish,
 };
 
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ enum Step {
     Release(usize),
     Pace(usize),
     Overfull(usize, u64),
+    Carry(u64),
     Hint,
     Limit(Limits),
     Configure(Vec<(usize, u32)>, Balance),
@@ -110,6 +111,9 @@ impl Caller {
                 if let Some(permit) = self.sessions.get(at % self.sessions.len().max(1)) {
                     self.governor.overfull(permit, *address, self.now);
                 }
+            }
+            Step::Carry(messages) => {
+                self.governor.carries(Traffic { messages: *messages, ..Traffic::default() }, self.now);
             }
             Step::Pace(at) => {
                 if let Some(&id) = self.ids.get(at % self.ids.len().max(1)) {
@@ -205,6 +209,7 @@ impl Caller {
         assert!(self.limits.max_sessions_per_server.is_none_or(|max| at.sessions + at.handshakes <= max));
         assert!(at.handshakes <= self.limits.max_handshakes_per_server.unwrap_or(4096));
         assert_eq!(at.cooling_until, None, "dialled while it rests");
+        assert!(self.limits.max_message_rate.is_none_or(|max| held.traffic.messages <= max));
     }
 
     fn turn_away(&mut self, refusal: Refusal) {
@@ -267,6 +272,9 @@ fn limits() -> impl Strategy<Value = Limits> {
                 spread: ms(times.2),
                 shares: Vec::new(),
                 max_tenants,
+                max_message_rate: (max_tenants == 1).then_some(1),
+                max_byte_rate: None,
+                max_buffered_bytes: None,
                 mode,
             }
         },
@@ -304,6 +312,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<usize>().prop_map(Step::Pace),
         5 => (any::<usize>(), 0_u64..4).prop_map(|(at, address)| Step::Overfull(at, address)),
         2 => Just(Step::Hint),
+        4 => (0_u64..3).prop_map(Step::Carry),
         2 => limits().prop_map(Step::Limit),
         2 => configure(),
     ]

@@ -9,7 +9,8 @@ use std::{
 
 use tidegate_config::{Balance, Route, ServerAddress, Upstream};
 use tidegate_governor::{
-    Advice, Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Verdict, Wish,
+    Advice, Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Traffic,
+    Verdict, Wish,
 };
 use tidegate_session::Hold;
 use tokio::sync::{Notify, oneshot, watch};
@@ -266,6 +267,14 @@ impl Capacity {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.lock().governor.snapshot(clock::now())
+    }
+
+    /// What went through its sessions in the last second.
+    pub(crate) fn carry(&self, traffic: Traffic) {
+        let now = clock::now();
+        let mut inner = self.lock();
+        inner.governor.carries(traffic, now);
+        self.settle(&mut inner, now);
     }
 
     /// How many endpoints there should be, and why.

@@ -62,6 +62,8 @@ pub(crate) struct Flow {
     pub(crate) discarded: u32,
     /// Bytes of frames that the other end could not be given any more.
     pub(crate) undelivered: u32,
+    /// Bytes that it held when that was last counted.
+    counted: u32,
 }
 
 /// A whole frame on its way through a kernel pipe. It leaves when all of it is there, so that the leg it goes to is at
@@ -108,6 +110,7 @@ impl Flow {
             totals: Totals::default(),
             discarded: 0,
             undelivered: 0,
+            counted: 0,
         };
         if !early.is_empty() {
             let mut buffer = Buffer::take(Size::Small);
@@ -126,6 +129,14 @@ impl Flow {
     /// Whether everything that was read has left.
     pub(crate) fn is_empty(&self) -> bool {
         self.transit.is_none() && self.buffer.as_ref().is_none_or(Buffer::is_empty)
+    }
+
+    /// Bytes that it held when this was last asked, and holds now: those that were read and have not left.
+    pub(crate) fn held(&mut self) -> (u32, u32) {
+        let spliced = self.transit.as_ref().map_or(0, |transit| transit.pipe.held());
+        let copied = self.buffer.as_ref().map_or(0, |buffer| buffer.released().len() + buffer.pending().len());
+        let now = (spliced + copied) as u32;
+        (std::mem::replace(&mut self.counted, now), now)
     }
 
     /// Room for what is read next.

@@ -54,6 +54,7 @@ mod strain;
 mod stream;
 mod task;
 mod tls;
+mod traffic;
 mod upload;
 mod upstream;
 mod vitals;

@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) governor_class_waiting: IntGaugeVec,
     pub(crate) governor_class_clients: IntCounterVec,
     pub(crate) governor_tenants: IntGaugeVec,
+    pub(crate) governor_traffic: IntGaugeVec,
+    pub(crate) governor_traffic_limit: IntGaugeVec,
     pub(crate) governor_handshakes: IntGaugeVec,
     pub(crate) governor_handshake_limit: IntGaugeVec,
     pub(crate) governor_hint: HistogramVec,
@@ -198,6 +200,17 @@ impl Metrics {
                 "Tenants that are told apart now: those with clients that wait, and those that had a turn before the \
                  others. At max_tenants of a class further ones share places.",
                 &["upstream"],
+            ),
+            governor_traffic: make.gauge(
+                "governor_traffic",
+                "What goes through an upstream, measured once a second. resource: messages and bytes (of payload) a second, \
+                 buffered_bytes that have not left.",
+                &["upstream", "resource"],
+            ),
+            governor_traffic_limit: make.gauge(
+                "governor_traffic_limit",
+                "What may go through an upstream before nobody new is let in, where a limit is declared.",
+                &["upstream", "resource", "source"],
             ),
             governor_handshakes: make.gauge(
                 "governor_handshakes_in_flight",
@@ -539,8 +552,8 @@ impl Make {
         #[cfg(target_os = "linux")]
         let _ = self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
         let hot = HotCounters::default();
-        for (name, help, labels) in HotCounters::REFERENCE {
-            self.describe("counter", name, help, labels);
+        for (kind, name, help, labels) in HotCounters::REFERENCE {
+            self.describe(kind, name, help, labels);
         }
         let _ = self.registry.register(Box::new(hot.clone()));
         hot

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidegate_config as config;
-use tidegate_governor::{Admitted, Advice, Cap, EndpointSnapshot, Mode, Refused, Snapshot};
+use tidegate_governor::{Admitted, Advice, Cap, EndpointSnapshot, Limits, Mode, Refused, Snapshot, Traffic};
 
 use crate::standing;
 
@@ -24,8 +24,18 @@ pub(crate) struct Upstream {
     /// Clients that lost their place in the queue, and that left it.
     shed: u64,
     left: u64,
+    /// A second, or held.
+    traffic: BTreeMap<&'static str, Flow>,
     classes: BTreeMap<String, Class>,
     endpoints: Vec<Endpoint>,
+}
+
+/// As [`Limit`], of what goes through.
+#[derive(Serialize)]
+struct Flow {
+    used: u64,
+    limit: Option<u64>,
+    source: &'static str,
 }
 
 /// The clients of one class.
@@ -92,6 +102,12 @@ pub(crate) fn upstream(
         .into(),
         shed: seen.shed,
         left: seen.cancelled,
+        traffic: traffic(&seen.traffic, declared)
+            .map(|(resource, used, limit)| {
+                let source = if limit.is_some() { "declared" } else { "unlimited" };
+                (resource, Flow { used, limit, source })
+            })
+            .into(),
         classes: standing::by_name(&config.sharing, &seen.classes)
             .zip(config.sharing.shares())
             .map(|((name, used), (_, share))| {
@@ -101,6 +117,15 @@ pub(crate) fn upstream(
             .collect(),
         endpoints: seen.endpoints.iter().map(Endpoint::of).collect(),
     }
+}
+
+/// What goes through, and what may, by what it is called.
+pub(crate) fn traffic(seen: &Traffic, declared: &Limits) -> [(&'static str, u64, Option<u64>); 3] {
+    [
+        ("messages", seen.messages, declared.max_message_rate),
+        ("bytes", seen.bytes, declared.max_byte_rate),
+        ("buffered_bytes", seen.buffered, declared.max_buffered_bytes),
+    ]
 }
 
 /// Every upstream, by name.

@@ -25,7 +25,7 @@ use crate::{
     command::{Command, Inbox},
     inherited::Inherited,
     shared::Shared,
-    tls, vitals,
+    tls, traffic, vitals,
     worker::{self, Listener, Message},
 };
 
@@ -106,6 +106,7 @@ impl Server {
         shared.metrics.last_reload_success.set(unix_seconds());
 
         spawn_local(vitals::watch(shared.clone()));
+        spawn_local(traffic::watch(shared.clone()));
         let (inbox, commands) = Inbox::new();
         let (listeners, admin) = Default::default();
         let server = Self { shared, listeners, admin, commands: AsyncMutex::new(commands), threads };

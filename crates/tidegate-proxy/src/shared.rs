@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Affinity, Config, Live, Sharing, Upstream, UpstreamTls};
-use tidegate_governor::Snapshot;
+use tidegate_governor::{Snapshot, Traffic};
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -230,6 +230,13 @@ impl Shared {
         }
     }
 
+    /// Tells every governor what went through.
+    pub(crate) fn carry(&self, traffic: &HashMap<&str, Traffic>) {
+        for (name, target) in self.targets.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            target.capacity.carry(traffic.get(name.as_str()).copied().unwrap_or_default());
+        }
+    }
+
     /// What every governor holds, may hold, and why it refuses.
     pub(crate) fn report(&self) -> Vec<u8> {
         let config = self.live.load();
@@ -255,6 +262,8 @@ impl Shared {
             &metrics.governor_class_in_use,
             &metrics.governor_class_waiting,
             &metrics.governor_tenants,
+            &metrics.governor_traffic,
+            &metrics.governor_traffic_limit,
             &metrics.governor_limit,
             &metrics.governor_handshakes,
             &metrics.governor_handshake_limit,
@@ -272,6 +281,15 @@ impl Shared {
             metrics.governor_in_use.with_label_values(&[name]).set(seen.live.into());
             metrics.governor_waiting.with_label_values(&[name]).set(seen.waiting.into());
             metrics.governor_tenants.with_label_values(&[name]).set(seen.tenants.into());
+            if let Some(upstream) = config.config.upstreams.get(name) {
+                for (resource, used, most) in report::traffic(&seen.traffic, &upstream.capacity) {
+                    metrics.governor_traffic.with_label_values(&[name.as_str(), resource]).set(used as i64);
+                    if let Some(most) = most {
+                        let labels = [name.as_str(), resource, "declared"];
+                        metrics.governor_traffic_limit.with_label_values(&labels).set(most as i64);
+                    }
+                }
+            }
             for (class, used) in standing::by_name(&target.sharing, &seen.classes) {
                 metrics.governor_class_in_use.with_label_values(&[name, class]).set(used.live.into());
                 metrics.governor_class_waiting.with_label_values(&[name, class]).set(used.waiting.into());

@@ -408,10 +408,15 @@ impl Splice {
     /// Adds what this side sent to the counters, and holds it against the limits by the second.
     fn count(&mut self, from: Side, now: Instant) {
         let flow = self.flow(from);
+        let (before, held) = flow.held();
         let tally = flow.scanner.take_tally();
+        if before != held {
+            self.counters.hold(from, before, held);
+        }
         if tally == Tally::default() {
             return;
         }
+        let flow = self.flow(from);
         flow.totals.add(&tally);
         let verdict = flow.meter.check(&tally, now);
         self.counters.add(from, &tally);
@@ -551,6 +556,17 @@ impl Future for Splice {
             } else if !again {
                 return Poll::Pending;
             }
+        }
+    }
+}
+
+impl Drop for Splice {
+    fn drop(&mut self) {
+        for side in Side::BOTH {
+            let flow = self.flow(side);
+            (flow.buffer, flow.transit) = (None, None);
+            let (before, none) = flow.held();
+            self.counters.hold(side, before, none);
         }
     }
 }

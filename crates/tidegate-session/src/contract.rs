@@ -325,7 +325,11 @@ pub const ROWS: &[Row] = &[
         "a supervisor gives less time than the drain window",
         GoesOn("it kills what is left: D11. `drain.window` belongs 3 s below its grace", "-"),
     ),
-    row("O1", "`max_sessions` is reached, no place within `queue_timeout`", Ends(End::Refused(Refused::Overloaded))),
+    row(
+        "O1",
+        "`max_sessions` is reached, or more goes through than may (`max_message_rate`, ...); no place within `queue_timeout`",
+        Ends(End::Refused(Refused::Overloaded)),
+    ),
     row(
         "O2",
         "the same, `on_overload = \"503\"`; or it is not set, and the client is Engine.IO's or Kubernetes'",

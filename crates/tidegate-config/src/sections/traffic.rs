@@ -6,11 +6,11 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Count, Duration, Flag, List, Table, Tables, Text},
+        Kind::{ByteRate, Choice, Count, Duration, Flag, List, Rate, Size, Table, Tables, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
-    units::LONGEST,
+    units::{LARGEST, LONGEST},
 };
 
 /// Sessions are counted in 32 bits.
@@ -184,6 +184,30 @@ pub(crate) static UPSTREAM: Section = Section {
             presence: Unset("measured"),
             doc: "Most handshakes in flight on one server.",
             reason: "What a server takes shows in how fast it answers.",
+        },
+        Key {
+            name: "max_message_rate",
+            kind: Rate { most: MOST_SESSIONS },
+            presence: Default(r#""off""#),
+            doc: "Messages a second through all sessions of the upstream, both ways, above which nobody new is let in: \
+                  clients wait `queue_timeout`, then are refused. Measured once a second; sessions that are open go on.",
+            reason: "What a message costs only the application knows.",
+        },
+        Key {
+            name: "max_byte_rate",
+            kind: ByteRate { most: LARGEST },
+            presence: Default(r#""off""#),
+            doc: "Payload of them a second, both ways, as it is on the wire, above which nobody new is let in.",
+            reason: "What a server or its network can carry only the operator knows.",
+        },
+        Key {
+            name: "max_buffered_bytes",
+            kind: Size { least: 1, most: LARGEST },
+            presence: Unset("unlimited"),
+            doc: "Bytes of all sessions of the upstream that came from one side and have not left on the other, above \
+                  which nobody new is let in: its servers or its clients do not keep up. One direction of a session holds \
+                  1.1 MiB at most.",
+            reason: "A process has `[protection]`; only what several upstreams share needs parts.",
         },
         Key {
             name: "announced_capacity",
