@@ -180,3 +180,38 @@ async fn refusals_are_counted_by_class() {
     let seen = &governor(&gate).await["classes"]["gold"];
     assert_eq!((&seen["used"], &seen["refused"]), (&json!(1), &json!(2)), "{seen}");
 }
+
+#[tokio::test]
+async fn a_tenant_that_fills_the_queue_gives_way_to_one_that_has_nobody_in_it() {
+    const MOST: usize = 30;
+    let Some(node) = Runtime::node() else { return };
+    let backend = node.backend(&json!({})).await;
+    let keys = format!("max_sessions = 1\ntenant = \"header:X-Tenant\"\n{}", classes("0.5"));
+    let config = config(backend.address(), &keys).replace("\"120s\"", &format!("\"120s\"\nmax_waiting = {MOST}"));
+    let gate = Setup::new(config).start().await;
+    let first = Handshake::to(gate.address()).header("X-Tenant", "flood").open().await;
+    let mut flood = JoinSet::new();
+    for _ in 0..MOST {
+        let handshake = Handshake::to(gate.address()).header("X-Tenant", "flood");
+        flood.spawn(async move { handshake.attempt().await.map(|_| ()) });
+    }
+    gate.metrics_where("a full queue", |metrics| metrics.waiting() == MOST as f64).await;
+    let one_more = Handshake::to(gate.address()).header("X-Tenant", "flood").refusal().await;
+    assert_eq!(one_more.status, 503);
+
+    // Another tenant, and another class.
+    for (name, value) in [("X-Tenant", "other"), ("X-Plan", "gold")] {
+        let mut crowd = Crowd::default();
+        crowd.join(&gate, 1, (name, value));
+        let gone = flood.join_next().await.expect("a flood").expect("no failure").expect_err("one that gives way");
+        assert_eq!((gone.status, gone.header("Retry-After").is_some()), (503, true));
+        assert_eq!(gate.metrics().await.waiting(), MOST as f64);
+        crowd.0.abort_all();
+        gate.metrics_where("it is gone", |metrics| metrics.waiting() == (MOST - 1) as f64).await;
+        let handshake = Handshake::to(gate.address()).header("X-Tenant", "flood");
+        flood.spawn(async move { handshake.attempt().await.map(|_| ()) });
+        gate.metrics_where("a full queue again", |metrics| metrics.waiting() == MOST as f64).await;
+    }
+    drop(first);
+    flood.join_next().await.expect("a flood").expect("no failure").expect("one that comes in");
+}

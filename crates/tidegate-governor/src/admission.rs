@@ -122,7 +122,8 @@ pub enum Reason {
     NoUpstream,
     /// An endpoint said so itself, and no other can take the client.
     UpstreamOverloaded,
-    /// `max_waiting` clients are parked. Told at once, by an HTTP status.
+    /// `max_waiting` clients are parked, and this one's tenant has the most of them, or had when another took its
+    /// place. Told at once, by an HTTP status.
     QueueFull,
 }
 

@@ -73,6 +73,11 @@ impl<T: Default> Fair<T> {
         if is_known { tenant } else { u64::MAX - mix(tenant) % SHARED }
     }
 
+    /// What a turn costs each class.
+    pub(crate) fn costs(&self) -> [u64; CLASSES] {
+        std::array::from_fn(|class| self.classes[class].cost)
+    }
+
     /// Where a client waits that is [`known_as`](Self::known_as) this tenant's.
     pub(crate) fn enter(&mut self, class: u8, tenant: u64) -> &mut T {
         let clock = self.clock;

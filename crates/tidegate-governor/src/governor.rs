@@ -32,6 +32,8 @@ pub struct Governor {
     fleet: Fleet,
     traffic: Traffic,
     queue: Queue,
+    /// Who gave its place to another, and has not been told.
+    displaced: Vec<Event>,
     hints: Hints,
     returns: Returns,
     rng: Rng,
@@ -58,6 +60,7 @@ impl Governor {
             fleet: Fleet::default(),
             traffic: Traffic::default(),
             queue,
+            displaced: Vec::new(),
             hints: Hints::new(),
             returns: Returns::default(),
             rng: Rng::new(seed),
@@ -150,7 +153,13 @@ impl Governor {
             return Verdict::Refuse(self.refuse(reason, ask.address, now));
         }
         if self.queue.len() >= self.limits.max_waiting as usize {
-            return Verdict::Refuse(self.refuse(Reason::QueueFull, ask.address, now));
+            let Some(displaced) = self.queue.gives_way(ask.class, ask.tenant) else {
+                return Verdict::Refuse(self.refuse(Reason::QueueFull, ask.address, now));
+            };
+            let address = self.queue.address(displaced);
+            self.queue.remove(displaced);
+            let refusal = self.refuse(Reason::QueueFull, address, now);
+            self.displaced.push(Event { ticket: displaced, verdict: Parked::Refuse(refusal) });
         }
         let lane = ask.address.map_or(0, |address| self.returns.lane(address, now));
         let Ask { class, tenant, tried, wish, address, .. } = ask;
@@ -218,6 +227,9 @@ impl Governor {
     /// Parked clients whose wait is over, one way or the other; call until `None` after every other call.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         self.queue.measure(now);
+        if let Some(displaced) = self.displaced.pop() {
+            return Some(displaced);
+        }
         if let Some((ticket, endpoint)) = self.next_admission(now) {
             let class = self.queue.class(ticket);
             self.queue.serve(ticket);

@@ -8,6 +8,7 @@ mod admission;
 mod advice;
 mod balance;
 mod breaker;
+mod crowd;
 mod endpoint;
 mod fair;
 mod fleet;

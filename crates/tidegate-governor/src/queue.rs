@@ -21,6 +21,7 @@ use std::{
 
 use crate::{
     EndpointId, Ticket, Wish,
+    crowd::Crowds,
     fair::{self, CLASSES, Fair},
     list::{Links, List},
     returns::LANES,
@@ -40,8 +41,7 @@ pub(crate) struct Queue {
     placed: List,
     deadlines: BTreeSet<(Instant, Ticket)>,
     fair: Fair<Lanes>,
-    /// Clients of each class.
-    waiting: [u32; CLASSES],
+    crowds: Crowds,
     parked_total: u64,
     shed_total: u64,
     delay: Delay,
@@ -141,7 +141,16 @@ impl Queue {
 
     /// How many clients of each class are parked.
     pub(crate) fn by_class(&self) -> [u32; CLASSES] {
-        self.waiting
+        self.crowds.waiting()
+    }
+
+    /// Who gives way to a newcomer of this class and tenant when no more may wait: the one of the most that would be
+    /// served last.
+    pub(crate) fn gives_way(&mut self, class: u8, tenant: u64) -> Option<Ticket> {
+        let tenant = self.fair.known_as(class, tenant);
+        let (class, tenant) = self.crowds.gives_way(fair::index(class), tenant, self.fair.costs())?;
+        let place = self.fair.get(class as u8, tenant)?.last(&self.clients, self.delay.overloaded)?;
+        Some(self.clients[place as usize].ticket)
     }
 
     pub(crate) fn park(&mut self, client: Newcomer<'_>, now: Instant) -> Ticket {
@@ -170,7 +179,7 @@ impl Queue {
         }
         self.placed.push(place, &mut self.clients, by_age);
         self.fair.enter(class, tenant).0[lane].placed.push(place, &mut self.clients, in_lane);
-        self.waiting[fair::index(class)] += 1;
+        self.crowds.join(fair::index(class), tenant);
         self.deadlines.insert((deadline, ticket));
         ticket
     }
@@ -237,7 +246,7 @@ impl Queue {
     /// Whether it was parked.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
         let Some(&Client { class, tenant, lane, stage, deadline, .. }) = self.get(ticket) else { return false };
-        self.waiting[fair::index(class)] -= 1;
+        self.crowds.leave(fair::index(class), tenant);
         let place = ticket.place;
         if stage == Stage::Placed {
             self.placed.remove(place, &mut self.clients, by_age);
@@ -283,6 +292,17 @@ impl Lanes {
             self.0.iter().filter_map(|lane| of(lane).first()).min_by_key(|&place| clients[place as usize].ticket)
         };
         oldest(|lane| &lane.placed).or_else(|| oldest(|lane| &lane.shed))
+    }
+
+    /// Who would be served after all others.
+    fn last(&self, clients: &[Client], overloaded: bool) -> Option<u32> {
+        if overloaded {
+            return self.0.iter().rev().find_map(|lane| lane.shed.last().or_else(|| lane.placed.first()));
+        }
+        let newest = |of: fn(&Lane) -> &List| {
+            self.0.iter().filter_map(|lane| of(lane).last()).max_by_key(|&place| clients[place as usize].ticket)
+        };
+        newest(|lane| &lane.shed).or_else(|| newest(|lane| &lane.placed))
     }
 }
 

@@ -58,10 +58,16 @@ struct Inner {
     retries: usize,
     /// What endpoints announce counts.
     heeds_endpoints: bool,
-    waiting: HashMap<Ticket, oneshot::Sender<Parked>>,
+    waiting: HashMap<Ticket, Waiter>,
     /// How many of them came by each route.
     parked: HashMap<String, u32>,
     armed: Option<Instant>,
+}
+
+/// A client that waits for the governor's word.
+struct Waiter {
+    tell: oneshot::Sender<Parked>,
+    route: Arc<Route>,
 }
 
 /// A place with an endpoint: for a handshake, then for its session. It comes back when this is dropped.
@@ -285,8 +291,8 @@ impl Capacity {
     /// Hands out what the governor decided, and sees when it will next have something to say.
     fn settle(&self, inner: &mut Inner, now: Instant) {
         while let Some(Event { ticket, verdict }) = inner.governor.poll_event(now) {
-            let unheard = match inner.waiting.remove(&ticket) {
-                Some(client) => client.send(verdict).err(),
+            let unheard = match inner.stop_waiting(ticket) {
+                Some(client) => client.tell.send(verdict).err(),
                 None => Some(verdict),
             };
             if let Some(Parked::Admit(permit)) = unheard {
@@ -305,6 +311,16 @@ impl Capacity {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn stop_waiting(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket)?;
+        if let Some(parked) = self.parked.get_mut(&waiter.route.name) {
+            *parked = parked.saturating_sub(1);
+        }
+        Some(waiter)
     }
 }
 
@@ -358,19 +374,21 @@ impl Admission {
                 }
                 Verdict::Wait(ticket, until) => (ticket, until),
             };
-            let parked = inner.parked.entry(self.route.name.clone()).or_default();
-            if *parked >= self.route.max_waiting {
+            self.deadline = until;
+            let (tell, answer) = oneshot::channel();
+            *inner.parked.entry(self.route.name.clone()).or_default() += 1;
+            inner.waiting.insert(ticket, Waiter { tell, route: self.route.clone() });
+            // One of the same route may have to give way to this one.
+            self.capacity.settle(&mut inner, now);
+            if inner.parked.get(&self.route.name).is_some_and(|parked| *parked > self.route.max_waiting)
+                && inner.stop_waiting(ticket).is_some()
+            {
                 inner.governor.cancel(ticket, now);
                 let retry_after = inner.governor.hint(now);
                 self.capacity.settle(&mut inner, now);
                 return Err(Refusal { reason: Reason::QueueFull, retry_after });
             }
-            *parked += 1;
-            self.deadline = until;
-            let (tell, answer) = oneshot::channel();
-            inner.waiting.insert(ticket, tell);
-            self.capacity.settle(&mut inner, now);
-            Place { capacity: self.capacity.clone(), route: self.route.clone(), ticket, answer }
+            Place { capacity: self.capacity.clone(), ticket, answer }
         };
         // The governor answers by the deadline; should it ever not, nobody waits on.
         let answer = tokio::time::timeout_at((self.deadline + SLACK).into(), &mut place.answer).await;
@@ -412,7 +430,6 @@ impl Admission {
 /// A place in the queue, given up when its client leaves.
 struct Place {
     capacity: Arc<Capacity>,
-    route: Arc<Route>,
     ticket: Ticket,
     answer: oneshot::Receiver<Parked>,
 }
@@ -421,10 +438,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let now = clock::now();
         let mut inner = self.capacity.lock();
-        if let Some(parked) = inner.parked.get_mut(&self.route.name) {
-            *parked = parked.saturating_sub(1);
-        }
-        if inner.waiting.remove(&self.ticket).is_some() {
+        if inner.stop_waiting(self.ticket).is_some() {
             inner.governor.cancel(self.ticket, now);
         } else if let Ok(Parked::Admit(permit)) = self.answer.try_recv() {
             // It was let in at the very moment it left.

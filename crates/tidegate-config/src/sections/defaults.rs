@@ -138,7 +138,9 @@ pub(crate) static DEFAULTS: Section = Section {
             name: "max_waiting",
             kind: Count { least: 0, most: 1_000_000 },
             presence: Default("10000"),
-            doc: "Most handshakes that wait before the 101, per route; above it 503.",
+            doc: "Most handshakes that wait before the 101, per route; above it 503. Where the upstream has a `tenant` or \
+                  `classes`, it is one of the tenant with the most of them that is told 503, of the class with the most \
+                  for its share: a newcomer of the others takes its place.",
             reason: "Each costs a socket and a few KiB: a storm is bounded at some tens of MiB.",
         },
         Key {
