@@ -344,3 +344,44 @@ async fn no_client_is_told_to_stay_away_for_a_day() {
         assert!((1..=86_399).contains(&hint(&close)), "{seconds}: {close:?}");
     }
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_heed_when_it_may_come_back_is_told_by_a_status() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"200ms\"\nretry_after = \"60s\"").await;
+    let (client, server) = pair(gate.address(), &upstream).await;
+    let hasty = Handshake::to(gate.address()).header("User-Agent", "hasty");
+    for _ in 0..3 {
+        assert_ours(&hasty.open().await.close().await, 1013, "overloaded");
+    }
+    for _ in 0..2 {
+        let begin = clock::now();
+        let refusal = hasty.refusal().await;
+        assert_eq!(refusal.status, 503);
+        assert!(refusal.header("Retry-After").is_some_and(|after| after.parse::<u32>().is_ok_and(|after| after >= 60)));
+        assert!(begin.elapsed() > Duration::from_millis(150), "it is no quicker told: {:?}", begin.elapsed());
+    }
+    let other = Handshake::to(gate.address()).header("User-Agent", "other");
+    assert_ours(&other.open().await.close().await, 1013, "overloaded");
+    let metrics = gate.metrics().await;
+    assert_eq!(metrics.sum("tidegate_limit_hits_total", &[("limit", "early_returns"), ("action", "reject")]), 2.0);
+
+    // Nobody pays for haste where there is room.
+    let ((), mut server) = tokio::join!(leave(client, server), async {
+        let (mut client, mut server) = tokio::join!(hasty.open(), upstream.accept());
+        exchange(&mut client, &mut server).await;
+        client.send(Frame::close(1000, "")).await;
+        server
+    });
+    assert_eq!(server.close().await, Close::new(1000, ""));
+}
+
+#[tokio::test]
+async fn where_the_operator_says_1013_it_is_1013_for_the_hasty_too() {
+    let upstream = Upstream::bind().await;
+    let gate = one_at_most(upstream.address(), "queue_timeout = \"0s\"\non_overload = \"1013\"").await;
+    let _the_one = pair(gate.address(), &upstream).await;
+    for _ in 0..8 {
+        assert_ours(&Handshake::to(gate.address()).open().await.close().await, 1013, "overloaded");
+    }
+}

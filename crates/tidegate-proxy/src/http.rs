@@ -302,7 +302,8 @@ async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Up
     }
     let facts = &opening.facts;
     let Some(target) = shared.target(&route.upstream) else {
-        return refuse(opening, Refusal { reason: Reason::NoUpstream, retry_after: 1 }, by_status, &upgrade);
+        let refusal = Refusal { reason: Reason::NoUpstream, retry_after: 1 };
+        return refuse(opening, refusal, by_status, &upgrade, &parts);
     };
     let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client.ip(), &target.capacity);
     let ask = standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish);
@@ -326,7 +327,7 @@ async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Up
         }
         Err(NoUpstream::Governor(refusal)) => {
             count("refused");
-            return refuse(opening, refusal, by_status, &upgrade);
+            return refuse(opening, refusal, by_status, &upgrade, &parts);
         }
         Err(NoUpstream::Upstream(failure)) => failed(failure),
         Err(NoUpstream::Draining) => DRAINING.into(),
@@ -474,7 +475,13 @@ fn accept(
 }
 
 /// No upstream for this client, for a while: told after a 101, where a script can read it, or as a status.
-fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade) -> Answered {
+fn refuse(
+    opening: Opening,
+    refusal: Refusal,
+    by_status: bool,
+    upgrade: &Upgrade,
+    parts: &http::request::Parts,
+) -> Answered {
     let (why, reason) = match refusal.reason {
         Reason::Overload | Reason::QueueFull => (Refused::Overloaded, "overload"),
         Reason::UpstreamFull => (Refused::UpstreamFull, "upstream_full"),
@@ -484,7 +491,11 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
     let metrics = &opening.facts.client.worker.shared.metrics;
     metrics.governor_shed.with_label_values(&[&opening.facts.route.upstream, "handshake", reason]).inc();
     metrics.governor_hint.with_label_values(&[&opening.facts.route.upstream]).observe(refusal.retry_after.into());
-    if by_status || refusal.reason == Reason::QueueFull {
+    let is_hasty = !by_status && opening.facts.route.on_overload.is_none() && is_hasty(&opening.facts, &refusal, parts);
+    if is_hasty {
+        metrics.limit_hits.with_label_values(&["early_returns", "reject"]).inc();
+    }
+    if by_status || is_hasty || refusal.reason == Reason::QueueFull {
         if refusal.reason == Reason::QueueFull {
             metrics.limit_hits.with_label_values(&["max_waiting", "reject"]).inc();
         }
@@ -494,6 +505,13 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
         return Answered { reply, result: "rejected", reason };
     }
     close_instead(opening, why, reason, refusal.retry_after, upgrade)
+}
+
+/// Whether this client does not heed what it is told in a Close.
+fn is_hasty(facts: &Facts, refusal: &Refusal, parts: &http::request::Parts) -> bool {
+    let own = [header::COOKIE, header::AUTHORIZATION, header::USER_AGENT].map(|name| parts.headers.get(name));
+    let who = (facts.client.ip(), &facts.host, parts.uri.path_and_query(), own);
+    facts.client.worker.shared.manners.refused(who, facts.started, refusal.retry_after, clock::now())
 }
 
 /// It does not come in.

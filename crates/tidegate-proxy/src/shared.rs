@@ -26,6 +26,7 @@ use crate::{
     clock,
     finder::Finder,
     health,
+    manners::Manners,
     metrics::Metrics,
     pool::Pool,
     report, resolve, standing, strain,
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) auth: ArcSwap<auth::Means>,
     /// What each client address has.
     pub(crate) addresses: Arc<Addresses>,
+    /// Who does not heed when it may come back.
+    pub(crate) manners: Manners,
     /// Clients that wait until their address may have more.
     pub(crate) parked: AtomicUsize,
     /// Nothing more is waited for.
@@ -96,6 +99,7 @@ impl Shared {
             announces_clients: AtomicBool::new(false),
             auth: ArcSwap::default(),
             addresses: Arc::default(),
+            manners: Manners::default(),
             parked: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
         }

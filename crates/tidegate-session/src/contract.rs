@@ -335,6 +335,15 @@ pub const ROWS: &[Row] = &[
         "the same, `on_overload = \"503\"`; or it is not set, and the client is Engine.IO's or Kubernetes'",
         Answered("503 + Retry-After, at once", UNTOUCHED, "overload"),
     ),
+    row(
+        "O2a",
+        "O1, O3 or O4, the client came back before its time three times on end, `on_overload` is not set",
+        Answered(
+            "503 + Retry-After, after its wait",
+            UNTOUCHED,
+            "overload, `tidegate_limit_hits_total{limit=\"early_returns\"}`",
+        ),
+    ),
     row("O3", "every endpoint is full", Ends(End::Refused(Refused::UpstreamFull))),
     row("O4", "the upstream answers 503 or 429", Ends(End::Refused(Refused::UpstreamOverloaded))),
     row(

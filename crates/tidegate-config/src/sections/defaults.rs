@@ -148,7 +148,8 @@ pub(crate) static DEFAULTS: Section = Section {
             kind: Choice(|| spellings(choices::ON_OVERLOAD)),
             presence: Unset(
                 "503 at once to a request with `EIO=` in its query (Engine.IO, which Socket.IO speaks) or with the \
-                 subprotocol `v4.channel.k8s.io`, `\"1013\"` to every other",
+                 subprotocol `v4.channel.k8s.io`; 503 after the wait to a client that came back before its time three \
+                 times on end; `\"1013\"` to every other",
             ),
             doc: "How a refusal for overload is told: 101 and Close 1013, or 503 with Retry-After; `\"auto\"`: 1013 to \
                   requests with an `Origin`, 503 to others. Whatever is said here, or in `[defaults]`, holds for every \
