@@ -33,6 +33,7 @@ mod overload;
 mod pools;
 mod real_clients;
 mod reload;
+mod routes;
 mod service_manager;
 mod session;
 mod tls;

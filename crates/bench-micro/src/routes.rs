@@ -21,7 +21,7 @@ fn lookup(routes: usize) -> impl FnMut() {
     let last = config.routes.last().map(|route| route.host.to_string()).unwrap_or_default();
     let host = format!("{last}:8080");
     move || {
-        let route = black_box(&config).route(black_box(&host), "/chat/room", ["v1", "v2"].into_iter());
+        let route = black_box(&config).route(black_box(&host), "/chat/room", ["v1", "v2"].into_iter(), |_| false);
         assert!(black_box(route).is_some());
     }
 }

@@ -115,6 +115,8 @@ pub struct Route {
     pub path: String,
     /// Only requests that offer this subprotocol.
     pub subprotocol: Option<String>,
+    /// Only requests that have all of these header fields; sorted.
+    pub headers: Vec<Field>,
     /// Allowed `Origin` values, `scheme://host[:port]`, where `*.` may stand before the host; empty: any, also none.
     pub origins: Vec<String>,
     /// The name of its upstream.
@@ -160,6 +162,15 @@ pub enum Host {
     Exact(String),
     /// Every name below this one: `*.example.com` is kept as `.example.com`.
     Below(String),
+}
+
+/// A header field that a request must have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Field {
+    /// In lower case.
+    pub name: String,
+    /// Its whole value; `None`: any.
+    pub value: Option<String>,
 }
 
 /// How a refusal for overload is told.

@@ -2,7 +2,11 @@
 
 use std::net::Ipv6Addr;
 
-use crate::{config::Host, convert::shorten, errors::Complaint};
+use crate::{
+    config::{Field, Host},
+    convert::shorten,
+    errors::Complaint,
+};
 
 /// Longest name of a route or upstream, in bytes.
 const MAX_NAME: usize = 128;
@@ -66,6 +70,34 @@ pub(crate) fn domain(text: &str) -> Result<String, Complaint> {
         return Err(wrong("each part between dots has 1 to 63 letters, digits and hyphens"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+/// `NAME: VALUE`, or `NAME` for one with any value.
+pub(crate) fn field(text: &str) -> Result<Field, Complaint> {
+    let (name, value) = match text.split_once(':') {
+        Some((name, value)) => (name, Some(value.trim())),
+        None => (text, None),
+    };
+    let wrong = |why: &str| Complaint::new(format!("`{}` is not a header field: {why}", shorten(text)));
+    if subprotocol(name).is_err() {
+        let why = format!("`{}` is not the name of one", shorten(name));
+        return Err(wrong(&why).help("write \"X-Version: 2\", or \"X-Version\" for one with any value"));
+    }
+    let key = match name.to_ascii_lowercase().as_str() {
+        "host" => Some("host"),
+        "sec-websocket-protocol" => Some("subprotocol"),
+        _ => None,
+    };
+    if let Some(key) = key {
+        return Err(wrong("a route has a key for it").help(format!("write `{key} = ...`")));
+    }
+    match value {
+        Some("") => Err(wrong("it has no value").help(format!("for one with any value write \"{}\"", shorten(name)))),
+        Some(value) if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) => {
+            Err(wrong("a value has visible ASCII characters and spaces"))
+        }
+        value => Ok(Field { name: name.to_ascii_lowercase(), value: value.map(str::to_owned) }),
+    }
 }
 
 /// A prefix of whole segments, made of what RFC 3986 section 3.3 allows in a path, less `%`.

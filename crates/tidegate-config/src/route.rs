@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, Host, Route};
+use crate::config::{Config, Field, Host, Route};
 
 impl Config {
     /// The route that serves a request, or `None`: nothing does.
     ///
     /// `host` is the request's authority: any case, with or without port. `path` is the request's, as the client
     /// wrote it, without query; percent-encoding is not undone. `offered_subprotocols` are the elements of
-    /// `Sec-WebSocket-Protocol`. Does not allocate.
+    /// `Sec-WebSocket-Protocol`; `has` says whether the request has a header field. Does not allocate.
     ///
     /// A route's path is a prefix on whole segments: `/ws` matches `/ws`, `/ws/` and `/ws/x`, but not `/wsx`. A path
     /// that ends with `/` matches only what is below it: `/ws/` matches `/ws/` and `/ws/x`, but not `/ws`.
@@ -19,12 +19,14 @@ impl Config {
         host: &str,
         path: &str,
         offered_subprotocols: impl Iterator<Item = &'o str> + Clone,
+        has: impl Fn(&Field) -> bool,
     ) -> Option<&'a Arc<Route>> {
         let host = without_port(host);
         self.routes.iter().find(|route| {
             route.host.matches(host)
                 && covers(&route.path, path)
                 && route.subprotocol.as_deref().is_none_or(|wanted| offered_subprotocols.clone().any(|it| it == wanted))
+                && route.headers.iter().all(&has)
         })
     }
 }
@@ -39,7 +41,8 @@ impl Route {
 
     /// Whether both serve exactly the same requests.
     pub(crate) fn matches_same(&self, other: &Self) -> bool {
-        self.host == other.host && self.path == other.path && self.subprotocol == other.subprotocol
+        (&self.host, &self.path, &self.subprotocol, &self.headers)
+            == (&other.host, &other.path, &other.subprotocol, &other.headers)
     }
 }
 

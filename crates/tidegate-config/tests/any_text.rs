@@ -9,7 +9,7 @@ fn read(text: &str) {
         Ok(config) => {
             assert!(!config.listeners.is_empty() && !config.routes.is_empty());
             assert!(config.routes.iter().all(|route| config.upstreams.contains_key(&route.upstream)));
-            let _ = config.route("host:80", "/path", ["a"].into_iter());
+            let _ = config.route("host:80", "/path", ["a"].into_iter(), |_| true);
         }
         Err(errors) => {
             assert!(!errors.render(false).is_empty() && !errors.render(true).is_empty());

@@ -298,6 +298,12 @@ fn routes() {
     check_route("host = \"bücher.example\"", 8, "punycode");
     check_route("host = \"a..b\"", 8, "each part between dots");
     check_route("host = \"example.com.\"", 8, "write \"example.com\"");
+    check_route("headers = [\"X-Beta\"]", 11, "a route with `headers` needs a `name`");
+    check_route("headers = []\nname = \"a\"", 11, "`headers` is empty");
+    check_route("headers = [\"X Beta: 1\"]\nname = \"a\"", 12, "is not the name of one");
+    check_route("headers = [\"X-Beta:\"]\nname = \"a\"", 12, "for one with any value write \"X-Beta\"");
+    check_route("headers = [\"X-Beta: \u{e4}\"]\nname = \"a\"", 12, "visible ASCII characters and spaces");
+    check_route("headers = [\"Host: a\"]\nname = \"a\"", 12, "write `host = ...`");
     check_route("origins = [\"https://a.example/\"]", 12, "write \"https://a.example\"");
     check_route("origins = [\"https://a.example:443\"]", 12, "browsers leave out the default port");
     check_route("origins = [\"null\", \"a.example\"]", 20, "write \"https://a.example\"");
@@ -355,7 +361,7 @@ fn tokens_and_auth_servers() {
 #[test]
 fn routes_that_clash() {
     let second = |keys: &str| format!("{BASE}[[route]]\nupstream = \"chat\"\n{keys}\n");
-    check(&second("path = \"/ws\""), 11, 1, "match the same host, path and subprotocol");
+    check(&second("path = \"/ws\""), 11, 1, "match the same host, path, subprotocol and headers");
     check(&second("name = \"/ws\""), 13, 8, "two routes have the name `/ws`");
     // One that cannot be read clashes with nothing.
     check(&second("path = \"/ws\"\nhost = \"*\""), 14, 8, "leave `host` out");

@@ -1,6 +1,6 @@
 //! Which route serves what.
 
-use tidegate_config::{Config, parse};
+use tidegate_config::{Config, Field, parse};
 
 /// A configuration of these routes, each written as the keys of its table.
 fn config(routes: &[&str]) -> Config {
@@ -14,7 +14,7 @@ fn config(routes: &[&str]) -> Config {
 /// The name of the route that serves, or nothing.
 #[track_caller]
 fn check(config: &Config, host: &str, path: &str, offered: &[&str], expected: Option<&str>) {
-    let route = config.route(host, path, offered.iter().copied());
+    let route = config.route(host, path, offered.iter().copied(), |_| false);
     assert_eq!(route.map(|route| route.name.as_str()), expected, "{host} {path} {offered:?}");
 }
 
@@ -113,6 +113,33 @@ fn subprotocols() {
     check(&config, "h", "/", &[], Some("/"));
     check(&config, "h", "/only", &["v1"], Some("/only#v1"));
     check(&config, "h", "/only", &["v3"], Some("/"));
+}
+
+#[test]
+fn header_fields() {
+    let config = config(&[
+        "name = \"two\"; headers = [\"X-Version: 2\"]",
+        "name = \"both\"; headers = [\"X-Beta\", \"x-version:2\", \"X-Beta\"]",
+        "name = \"beta\"; headers = [\"X-Beta\"]; subprotocol = \"v1\"",
+        "name = \"below\"; path = \"/below\"",
+        "",
+    ]);
+    assert_eq!(config.routes.iter().find(|route| route.name == "both").unwrap().headers.len(), 2);
+    let check = |path, sent: &[(&str, &str)], expected| {
+        let has = |field: &Field| {
+            let value = sent.iter().find(|(name, _)| *name == field.name).map(|(_, value)| *value);
+            value.is_some_and(|value| field.value.as_deref().is_none_or(|wanted| wanted == value))
+        };
+        let route = config.route("h", path, ["v1"].into_iter(), has);
+        assert_eq!(route.map(|route| route.name.as_str()), expected, "{path} {sent:?}");
+    };
+    check("/", &[], Some("/"));
+    check("/", &[("x-version", "2")], Some("two"));
+    check("/", &[("x-version", "22")], Some("/"));
+    check("/", &[("x-version", "2"), ("x-beta", "")], Some("beta"));
+    check("/below", &[("x-version", "2")], Some("below"));
+    let route = config.route("h", "/", [].into_iter(), |_| true);
+    assert_eq!(route.map(|route| route.name.as_str()), Some("both"), "more of them first");
 }
 
 #[test]

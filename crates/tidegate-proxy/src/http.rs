@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tidegate_config::Route;
+use tidegate_config::{Field, Route};
 use tidegate_governor::{Ask, Outcome, Reason, Refusal, Wish};
 use tidegate_session::{End, Refused};
 
@@ -235,7 +235,9 @@ fn check(
     let host = request::host(request).map_err(unrouted)?;
     request::check_path(request.uri().path()).map_err(unrouted)?;
     let offered = request::list(request.headers(), header::SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
-    let route = config.route(&host, request.uri().path(), offered.iter().copied()).ok_or(unrouted(NO_ROUTE))?;
+    let route =
+        config.route(&host, request.uri().path(), offered.iter().copied(), |field| has(request.headers(), field));
+    let route = route.ok_or(unrouted(NO_ROUTE))?;
     let routed = |rejection| (Some(route.clone()), rejection);
     let asked = if request::asks_for_websocket(request.headers()) {
         Asked::WebSocket(request::upgrade(request).map_err(routed)?)
@@ -266,6 +268,15 @@ const NO_ROUTE: Rejection = Rejection::new(StatusCode::NOT_FOUND, "no_route", "n
 const NOT_WEBSOCKET: Rejection =
     Rejection::new(StatusCode::UPGRADE_REQUIRED, "upgrade_token", "this is a WebSocket endpoint");
 const ORIGIN: Rejection = Rejection::new(StatusCode::FORBIDDEN, "origin", "origin not allowed");
+
+/// Whether one of its lines is this.
+fn has(headers: &http::HeaderMap, field: &Field) -> bool {
+    let mut lines = headers.get_all(field.name.as_str()).iter();
+    match &field.value {
+        None => lines.next().is_some(),
+        Some(value) => lines.any(|line| line.as_bytes() == value.as_bytes()),
+    }
+}
 
 /// A field that stands twice is nobody's.
 fn origin_allowed(route: &Route, headers: &http::HeaderMap) -> bool {

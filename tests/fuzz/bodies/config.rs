@@ -5,7 +5,7 @@ pub(crate) fn run(data: &[u8]) {
     match tidegate_config::parse("tidegate.toml", text) {
         Ok(config) => {
             assert!(config.routes.iter().all(|route| config.upstreams.contains_key(&route.upstream)));
-            let _ = config.route("host:80", "/path", ["a"].into_iter());
+            let _ = config.route("host:80", "/path", ["a"].into_iter(), |_| true);
         }
         Err(errors) => assert!(!errors.render(true).is_empty()),
     }

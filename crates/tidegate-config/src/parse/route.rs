@@ -6,7 +6,7 @@ use toml::{Spanned, de::DeTable};
 
 use super::{auth, settings};
 use crate::{
-    config::{Host, Route},
+    config::{Field, Host, Route},
     convert::shorten,
     errors::{Complaint, Problems},
     names,
@@ -56,6 +56,7 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
     let host = reader.text("host", names::host).map_or(Host::Any, Spanned::into_inner);
     let path = reader.text("path", names::path).expect("it has a default").into_inner();
     let subprotocol = reader.text("subprotocol", names::subprotocol).map(Spanned::into_inner);
+    let headers = headers(&mut reader);
     let is_identified = reader.problems.len() == problems_before;
     let origins = origins(&mut reader);
     let upstream = reader.text("upstream", |name| known(name, upstreams)).map(Spanned::into_inner).unwrap_or_default();
@@ -63,6 +64,10 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
     let settings = settings::read(&mut reader);
 
     let is_named = own.contains_key("name");
+    if let Some(span) = reader.span("headers").filter(|_| !is_named) {
+        let complaint = Complaint::new("a route with `headers` needs a `name`");
+        reader.problems.at(span, complaint.help("add `name = ...`: what a header says is no label for metrics"));
+    }
     let name_span = name.as_ref().map_or(table.span(), Spanned::span);
     let name = name.map_or_else(|| default_name(&host, &path, subprotocol.as_deref()), Spanned::into_inner);
     let route = Route {
@@ -70,6 +75,7 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
         host,
         path,
         subprotocol,
+        headers,
         origins,
         upstream,
         policy: settings.policy,
@@ -89,6 +95,17 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
         spread: settings.spread,
     };
     Placed { route, is_identified, name: name_span, is_named, header: table.span() }
+}
+
+/// Each once, in one order.
+fn headers(reader: &mut Reader<'_, '_>) -> Vec<Field> {
+    let mut fields: Vec<Field> = reader.texts("headers", names::field).into_iter().map(Spanned::into_inner).collect();
+    if let Some(span) = reader.empty_list("headers") {
+        reader.problems.at(span, Complaint::new("`headers` is empty").help("leave it out for requests with any"));
+    }
+    fields.sort();
+    fields.dedup();
+    fields
 }
 
 fn origins(reader: &mut Reader<'_, '_>) -> Vec<String> {
@@ -131,8 +148,10 @@ fn report_clash(next: &Placed, earlier: &[Placed], problems: &mut Problems) {
     if let Some(first) = earlier().find(|other| other.route.matches_same(&next.route)) {
         problems.at(
             next.header.clone(),
-            Complaint::new("two routes match the same host, path and subprotocol; the second would never serve")
-                .context(first.header.clone(), "the other one"),
+            Complaint::new(
+                "two routes match the same host, path, subprotocol and headers; the second would never serve",
+            )
+            .context(first.header.clone(), "the other one"),
         );
         // Their default names are the same, too; that says nothing more.
         if !next.is_named && !first.is_named {
@@ -149,7 +168,7 @@ fn report_clash(next: &Placed, earlier: &[Placed], problems: &mut Problems) {
 }
 
 /// Orders routes so that the first that matches is the most specific: an exact host, then the longer wildcard, then
-/// any host; then the longer path; then with a subprotocol. The rest only makes the order one and the same for every
+/// any host; then the longer path; then with a subprotocol; then with more header fields. The rest only makes the order one and the same for every
 /// order of the file.
 fn specificity(route: &Route) -> impl Ord + use<> {
     let host = match &route.host {
@@ -157,5 +176,6 @@ fn specificity(route: &Route) -> impl Ord + use<> {
         Host::Below(suffix) => (1, Reverse(suffix.len())),
         Host::Any => (2, Reverse(0)),
     };
-    (host, Reverse(route.path.len()), route.subprotocol.is_none(), route.name.clone())
+    let headers = Reverse(route.headers.len());
+    (host, Reverse(route.path.len()), route.subprotocol.is_none(), headers, route.name.clone())
 }

@@ -84,7 +84,7 @@ pub(crate) static LISTEN: Section = Section {
 pub(crate) static ROUTE: Section = Section {
     title: "[[route]]",
     doc: "Which requests go to which upstream. The most specific route that matches serves: an exact host before \
-          `*.host` before any host, then the longer path, then a route with a subprotocol before one without. Any key \
+          `*.host` before any host, then the longer path, then a route with a subprotocol before one without, then the one with more `headers`. Any key \
           of `[defaults]` may stand here too and holds for this route.",
     keys: &[
         Key {
@@ -116,6 +116,14 @@ pub(crate) static ROUTE: Section = Section {
             presence: Unset("any, also none"),
             doc: "Only requests that offer this subprotocol; case matters.",
             reason: "Most servers speak one.",
+        },
+        Key {
+            name: "headers",
+            kind: List("header fields"),
+            presence: Unset("any"),
+            doc: "Only requests that have all of these header fields: `\"X-Version: 2\"` is one with this whole value, case \
+                  matters, `\"X-Beta\"` one with any. The route needs a `name`.",
+            reason: "Host and path tell most requests apart. What a header says is whatever its sender likes.",
         },
         Key {
             name: "origins",
