@@ -1,6 +1,7 @@
 //! End to end: tidegate as a process, real sockets, and peers that judge every byte.
 
 mod admission;
+mod balance;
 mod browser;
 mod chains;
 mod churn;
