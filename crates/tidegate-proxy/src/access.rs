@@ -6,14 +6,17 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tidegate_config::AccessLog as Target;
+
+use crate::endpoint::Endpoint;
 
 /// Bytes that may wait to be written: some ten thousand lines.
 const MAX_WAITING: usize = 4 << 20;
@@ -41,12 +44,14 @@ struct State {
 /// One line. Fields that do not apply are left out.
 #[derive(Serialize)]
 pub(crate) struct Line<'a> {
-    pub(crate) ts: String,
+    #[serde(serialize_with = "rfc3339")]
+    pub(crate) ts: SystemTime,
     pub(crate) level: &'static str,
     /// `session`, `refused` for a client that never got one, or `http` for a plain request.
     pub(crate) event: &'static str,
     /// Joins it to the `id` of a close reason.
-    pub(crate) id: String,
+    #[serde(serialize_with = "hex")]
+    pub(crate) id: u32,
     /// The name that a trusted proxy gave the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<&'a str>,
@@ -55,7 +60,9 @@ pub(crate) struct Line<'a> {
     pub(crate) trace_id: Option<&'a str>,
     pub(crate) route: &'a str,
     pub(crate) listener: &'a str,
-    pub(crate) client_ip: String,
+    /// `None`, written as an empty one: it came by a unix socket.
+    #[serde(serialize_with = "or_empty")]
+    pub(crate) client_ip: Option<IpAddr>,
     pub(crate) host: &'a str,
     /// Query values are not logged: tokens stand there.
     pub(crate) path: &'a str,
@@ -84,7 +91,7 @@ pub(crate) struct HttpPart<'a> {
     pub(crate) upstream: &'a str,
     /// The last that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) endpoint: Option<String>,
+    pub(crate) endpoint: Option<&'a Endpoint>,
     /// Why the answer is tidegate's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<&'static str>,
@@ -95,7 +102,7 @@ pub(crate) struct HttpPart<'a> {
 #[derive(Serialize)]
 pub(crate) struct SessionPart<'a> {
     pub(crate) upstream: &'a str,
-    pub(crate) endpoint: String,
+    pub(crate) endpoint: &'a Endpoint,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subprotocol: Option<&'a str>,
     /// What an upstream that closed with 1000 left undone.
@@ -149,6 +156,28 @@ pub(crate) struct LegPart<'a> {
 pub(crate) struct ClosePart<'a> {
     pub(crate) code: Option<u16>,
     pub(crate) reason: &'a str,
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn hex<S: Serializer>(id: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{id:08x}"))
+}
+
+fn or_empty<S: Serializer>(ip: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ip {
+        Some(ip) => ip.serialize(serializer),
+        None => serializer.serialize_str(""),
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

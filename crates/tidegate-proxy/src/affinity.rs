@@ -8,18 +8,18 @@ use sha1::{Digest, Sha1};
 use tidegate_config::{Affinity, HashOn, SameSite, Sticky};
 use tidegate_governor::{Wish, hash};
 
-use crate::{capacity::Capacity, endpoint::Endpoint};
+use crate::{capacity::Capacity, endpoint::Endpoint, http::Client};
 
 /// Bytes of the hash that a cookie carries: two endpoints with the same would be an accident in a thousand years.
 const TAG: usize = 9;
 
 /// Where a request wants to go.
-pub(crate) fn wish(affinity: &Affinity, headers: &HeaderMap, ip: &str, capacity: &Capacity) -> Wish {
+pub(crate) fn wish(affinity: &Affinity, headers: &HeaderMap, client: &Client, capacity: &Capacity) -> Wish {
     let hashed = |value: &[u8]| Wish::Hash(hash(value));
     let wish = match affinity {
         Affinity::None => None,
         // A unix socket tells no address.
-        Affinity::Hash(HashOn::ClientIp) => Some(ip).filter(|ip| !ip.is_empty()).map(|ip| hashed(ip.as_bytes())),
+        Affinity::Hash(HashOn::ClientIp) => client.ip().map(|ip| hashed(ip.to_string().as_bytes())),
         Affinity::Hash(HashOn::Header(name)) => headers.get(name).map(|value| hashed(value.as_bytes())),
         Affinity::Hash(HashOn::Cookie(name)) => cookie(headers, name).map(|value| hashed(value.as_bytes())),
         Affinity::Sticky(sticky) => {

@@ -4,7 +4,10 @@
 //! chain that is not itself trusted. The chain that goes upstream begins there: what stands further left was written by
 //! somebody whom nobody trusts.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, uri::Authority};
 use tidegate_config::{ForwardAs, ForwardedFamily, Trust};
@@ -116,9 +119,9 @@ impl Origin {
                 replaced.extend(std::iter::repeat_n(kind, count));
             }
         }
-        let mut set = |name: HeaderName, value: String| {
+        let mut set = |name: HeaderName, value: &str| {
             // Addresses, words, numbers, and what was read from a header: each can be written into one.
-            if let Ok(value) = HeaderValue::try_from(value) {
+            if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
@@ -126,14 +129,22 @@ impl Origin {
         let proto = if self.https { "https" } else { "http" };
         if matches!(how, ForwardAs::XForwarded | ForwardAs::Both) {
             if let Some(client) = self.client() {
-                let addresses = self.chain.iter().map(|hop| plain(*hop).to_string());
-                set(FOR, addresses.collect::<Vec<_>>().join(", "));
-                set(REAL_IP, plain(client).to_string());
+                // The client, which the chain begins with.
+                let mut addresses = plain(client).to_string();
+                let len = addresses.len();
+                for hop in self.chain.iter().skip(1) {
+                    let _ = write!(addresses, ", {}", plain(*hop));
+                }
+                set(FOR, &addresses);
+                set(REAL_IP, &addresses[..len]);
             }
-            set(PROTO, proto.to_owned());
+            set(PROTO, proto);
             let port = self.port.or_else(|| host.parse::<Authority>().ok()?.port_u16());
-            set(PORT, port.unwrap_or(if self.https { 443 } else { 80 }).to_string());
-            set(HOST, host.to_owned());
+            match port {
+                Some(port) => set(PORT, &port.to_string()),
+                None => set(PORT, if self.https { "443" } else { "80" }),
+            }
+            set(HOST, host);
         }
         if matches!(how, ForwardAs::Forwarded | ForwardAs::Both) {
             let mut nodes = self.chain.iter().map(|hop| node(*hop));
@@ -143,9 +154,9 @@ impl Origin {
                 value.push_str(", ");
                 value.push_str(&node);
             }
-            set(FORWARDED, value);
+            set(FORWARDED, &value);
         }
-        set(REQUEST_ID, self.request_id.clone().unwrap_or_else(|| id.to_owned()));
+        set(REQUEST_ID, self.request_id.as_deref().unwrap_or(id));
         replaced
     }
 

@@ -79,7 +79,10 @@ pub(crate) fn write(request: &Parts, upgrade: &Upgrade, host: &str) -> Vec<u8> {
         field(&mut out, "Sec-WebSocket-Extensions", deflate.as_bytes());
     }
     for (name, value) in request.headers.iter().filter(|(name, _)| !is_written_above(name)) {
-        field(&mut out, &title_case(name.as_str()), value.as_bytes());
+        title_case(&mut out, name.as_str());
+        for part in [b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
     }
     out.extend_from_slice(b"\r\n");
     out
@@ -105,15 +108,16 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// `user-agent` as `User-Agent`.
-fn title_case(name: &str) -> String {
-    let mut start = true;
-    name.chars()
-        .map(|c| {
-            let cased = if start { c.to_ascii_uppercase() } else { c };
-            start = c == '-';
-            cased
-        })
-        .collect()
+fn title_case(out: &mut Vec<u8>, name: &str) {
+    let start = out.len();
+    out.extend_from_slice(name.as_bytes());
+    let mut first = true;
+    for byte in &mut out[start..] {
+        if first {
+            byte.make_ascii_uppercase();
+        }
+        first = *byte == b'-';
+    }
 }
 
 #[cfg(test)]

@@ -3,18 +3,20 @@
 use std::{
     cell::Cell,
     convert::Infallible,
+    mem,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::Instant,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::{Field, Route};
 use tidegate_governor::{Ask, Outcome, Reason, Refusal, Wish};
 use tidegate_session::{End, Refused};
+use tokio::task::spawn_local;
 
 use crate::{
     affinity,
@@ -27,7 +29,7 @@ use crate::{
     patient::{self, Patient},
     plain, proxy_protocol,
     request::{self, Rejection, Upgrade},
-    session::{Facts, Opening, Rare, Upgraded},
+    session::{Facts, Opening, Rare, Successor, Upgraded, Waiting},
     shared::Target,
     standing,
     stream::Stream,
@@ -64,8 +66,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn ip(&self) -> String {
-        self.peer.map(|peer| peer.ip().to_canonical().to_string()).unwrap_or_default()
+    /// `None`: a unix socket.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        Some(self.peer?.ip().to_canonical())
     }
 
     /// What a connection to an upstream that asks for it begins with.
@@ -75,7 +78,7 @@ impl Client {
 
     /// Its address as the governor knows clients: IPv4 whole, IPv6 by the /64 that one household has.
     pub(crate) fn address(&self) -> Option<u64> {
-        Some(match self.peer?.ip().to_canonical() {
+        Some(match self.ip()? {
             IpAddr::V4(ip) => u32::from(ip).into(),
             IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
         })
@@ -101,25 +104,32 @@ struct Answered {
     reason: &'static str,
 }
 
-/// Serves one connection until it is over or has become a WebSocket.
-pub(crate) async fn serve(client: Client, stream: Stream) {
-    let (transport, back) = Patient::new(stream).lend();
-    speak(&client, transport).await;
-    // A session takes it for good.
-    if let Ok(stream) = back.await {
+/// Serves one connection until it is over or becomes a WebSocket: then, what is to go on in its place.
+pub(crate) async fn serve(client: Client, stream: Stream) -> Option<Waiting> {
+    let (transport, mut back) = Patient::new(stream).lend();
+    let successor = Successor::default();
+    speak(&client, transport, &successor).await;
+    let session = successor.take();
+    if let Ok(stream) = back.try_recv() {
+        // A client that has left before its answer: a session that was about to begin still has its upstream to tell.
+        session.map(spawn_local);
         patient::end(stream).await;
+        return None;
     }
+    session
 }
 
-/// Lets hyper speak HTTP/1 on a transport.
-async fn speak(client: &Client, transport: Patient) {
+/// Lets hyper speak HTTP/1 on a transport. It is given back, or taken by the successor, when this is over.
+async fn speak(client: &Client, transport: Patient, successor: &Successor) {
     let fresh = Cell::new(true);
     let service = service_fn(|mut request| {
         fresh.set(false);
         let client = Client { version: request.version(), ..client.clone() };
-        let upgraded = Upgraded::Http1(hyper::upgrade::on(&mut request));
-        let answer = answer(client, clock::now(), request.map(Source::Http1), upgraded);
-        async { Ok::<_, Infallible>(answer.await) }
+        let upgraded = Upgraded::http1(hyper::upgrade::on(&mut request), successor.clone());
+        // In a box: hyper moves it, and makes room for it where no request has come yet.
+        Box::pin(async move {
+            Ok::<_, Infallible>(answer(client, clock::now(), request.map(Source::Http1), upgraded).await)
+        })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -192,7 +202,7 @@ pub(crate) async fn answer(
         rare: Rare::named(origin.request_id.take(), origin.trace_id.take()),
     };
     let config = config.config.clone();
-    let Asked::WebSocket(upgrade) = asked else { return plain::pass(facts, request).await };
+    let Asked::WebSocket(upgrade) = asked else { return Box::pin(plain::pass(facts, request)).await };
     let (parts, _) = request.into_parts();
     let pending = Load::of(&client.worker.openings);
     let opening = Opening { facts, upgraded, pending, config };
@@ -305,6 +315,8 @@ async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Up
     let by_status = overload::by_status(route.on_overload, parts.uri.query(), &upgrade.protocols, has_origin);
     let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient };
     let entered = tokio::select! {
+        // Mostly it is in at once.
+        biased;
         entered = gate::enter(&mut opening.facts, &mut parts, visitor) => entered,
         () = shared.drain_begins() => Err(Denied::draining()),
     };
@@ -316,7 +328,7 @@ async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Up
         let refusal = Refusal { reason: Reason::NoUpstream, retry_after: 1 };
         return refuse(opening, refusal, by_status, &upgrade, &parts);
     };
-    let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client.ip(), &target.capacity);
+    let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client, &target.capacity);
     let ask = standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish);
     let head = head::write(&parts, &upgrade, &facts.host);
     let found = tokio::select! {
@@ -334,7 +346,7 @@ async fn open(mut opening: Opening, mut parts: http::request::Parts, upgrade: Up
             let returned = wish == Wish::Endpoint(slot.id());
             let tls = opening.facts.client.tls;
             let cookie = affinity::set_cookie(&target.affinity, slot.endpoint(), returned, tls);
-            return accept(opening, accepted, slot, &upgrade, cookie);
+            return accept(opening, accepted, slot, cookie);
         }
         Err(NoUpstream::Governor(refusal)) => {
             count("refused");
@@ -460,18 +472,9 @@ async fn find(
 }
 
 /// The upstream said yes: so do we.
-fn accept(
-    opening: Opening,
-    accepted: Accepted,
-    slot: Slot,
-    upgrade: &Upgrade,
-    cookie: Option<HeaderValue>,
-) -> Answered {
-    let mut reply = switching(upgrade);
+fn accept(opening: Opening, mut accepted: Accepted, slot: Slot, cookie: Option<HeaderValue>) -> Answered {
+    let mut reply = switching(mem::take(&mut accepted.headers));
     let headers = reply.headers_mut();
-    for (name, value) in &accepted.headers {
-        headers.append(name, value.clone());
-    }
     if let Some(protocol) = &accepted.protocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
     }
@@ -545,7 +548,8 @@ fn close_instead(
     retry_after: u32,
     upgrade: &Upgrade,
 ) -> Answered {
-    let mut reply = switching(upgrade);
+    let mut reply =
+        switching(HeaderMap::from_iter([(header::SEC_WEBSOCKET_ACCEPT, upstream::accept_key(&upgrade.key))]));
     if let Some(first) = upgrade.protocols.first().and_then(|first| HeaderValue::from_str(first).ok()) {
         // A browser that offered subprotocols and is given none fails the connection and shows 1006.
         reply.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, first);
@@ -576,16 +580,13 @@ fn pass_on(answer: Answer) -> Reply {
     reply
 }
 
-fn switching(upgrade: &Upgrade) -> Reply {
-    let mut reply = Response::new(Body::default());
-    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = reply.headers_mut();
+/// A 101 with these fields, the proof that the client's key was read among them.
+fn switching(mut headers: HeaderMap) -> Reply {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    // Base64 is always a header value.
-    if let Ok(accept) = HeaderValue::try_from(upstream::accept_key(&upgrade.key)) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
+    let mut reply = Response::new(Body::default());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *reply.headers_mut() = headers;
     reply
 }
 

@@ -193,7 +193,7 @@ impl Serving {
     }
 
     fn reached(&self, limit: &str, action: &str) {
-        tracing::debug!(limit, client = self.client.ip(), "HTTP/2 limit reached");
+        tracing::debug!(limit, client = ?self.client.ip(), "HTTP/2 limit reached");
         self.client.worker.shared.metrics.limit_hits.with_label_values(&[limit, action]).inc();
     }
 }

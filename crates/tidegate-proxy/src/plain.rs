@@ -74,7 +74,7 @@ impl Exchange {
     async fn forward(&mut self, request: Request<Source>) -> Result<(Response<Incoming>, Lease), Option<Failure>> {
         let route = self.facts.route.clone();
         let Some(target) = self.facts.client.worker.shared.target(&route.upstream) else { return Err(None) };
-        let wish = affinity::wish(&target.affinity, request.headers(), &self.facts.client.ip(), &target.capacity);
+        let wish = affinity::wish(&target.affinity, request.headers(), &self.facts.client, &target.capacity);
         let mut request = Self::onward(request);
         let progress = request.body().progress();
         let (mut tried, mut unreachable) = (Vec::new(), None::<Failure>);
@@ -221,7 +221,7 @@ impl Drop for Exchange {
         line.http = Some(HttpPart {
             method: method.as_str(),
             upstream: &facts.route.upstream,
-            endpoint: endpoint.as_ref().map(ToString::to_string),
+            endpoint: endpoint.as_deref(),
             error: *error,
             duration_s: since(facts.started),
         });

@@ -1,6 +1,8 @@
 //! From an answered handshake to the log line: one session's task.
 
 use std::{
+    cell::Cell,
+    pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Instant, SystemTime},
@@ -75,10 +77,40 @@ pub(crate) struct Opening {
     pub(crate) config: Arc<Config>,
 }
 
+/// A session that waits for its client's transport.
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = ()>>>;
+/// Where a connection's task finds the session that it becomes.
+pub(crate) type Successor = Rc<Cell<Option<Waiting>>>;
+
+/// What becomes of a connection, or of a stream of one, once it has its answer.
+pub(crate) struct Upgraded {
+    transport: Transport,
+    /// `None`: a session has a task of its own, for its connection lives on.
+    successor: Option<Successor>,
+}
+
 /// Where the client's transport is to be had from, once it has its answer.
-pub(crate) enum Upgraded {
+enum Transport {
     Http1(OnUpgrade),
     Http2(oneshot::Receiver<Stream>),
+}
+
+impl Upgraded {
+    pub(crate) fn http1(upgrade: OnUpgrade, successor: Successor) -> Self {
+        Self { transport: Transport::Http1(upgrade), successor: Some(successor) }
+    }
+
+    pub(crate) fn http2(stream: oneshot::Receiver<Stream>) -> Self {
+        Self { transport: Transport::Http2(stream), successor: None }
+    }
+
+    fn become_session<S: Future<Output = ()> + 'static>(self, session: impl FnOnce(Transport) -> S) {
+        let session = session(self.transport);
+        match self.successor {
+            Some(successor) => successor.set(Some(Box::pin(session))),
+            None => drop(spawn_local(session)),
+        }
+    }
 }
 
 impl Opening {
@@ -86,29 +118,31 @@ impl Opening {
     pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
         // What an idle session holds on to is what this future holds: the upstream's answer only until the splice is
         // made of it, the splice in a box of its own size. And what moves from one variable to another, it holds twice.
+        let Self { facts, upgraded, pending, config } = self;
         let upstream = Box::new((accepted, slot));
-        spawn_local(async move {
-            let began = clock::now();
-            let handshake_s = since(self.facts.started);
+        let began = clock::now();
+        let handshake_s = since(facts.started);
+        upgraded.become_session(move |transport| async move {
             let (splice, open) = {
-                let client = transport(self.upgraded).await;
+                let client = transport.take().await;
                 let (accepted, slot) = *upstream;
-                let open = Open::new(&self.facts, &accepted, &slot);
-                drop(self.pending);
-                (Box::pin(self.facts.splice(client, accepted, slot, &self.config, began)), open)
+                let open = Open::new(&facts, &accepted, &slot);
+                drop(pending);
+                (Box::pin(facts.splice(client, accepted, slot, &config, began)), open)
             };
-            drop(self.config);
+            drop(config);
             let finished = splice.await;
-            open.close(&self.facts, &finished, handshake_s, since(began));
+            open.close(&facts, &finished, handshake_s, since(began));
         });
     }
 
     /// The client has its 101, and is told in a Close why it gets no upstream. Not a session: no upstream was there.
     pub(crate) fn refuse(self, why: Refused, retry_after: u32) {
-        spawn_local(async move {
-            let Self { facts, upgraded, pending: _pending, .. } = self;
-            let handshake_s = since(facts.started);
-            let Some((client, client_early)) = transport(upgraded).await else { return };
+        let Self { facts, upgraded, pending, .. } = self;
+        let handshake_s = since(facts.started);
+        upgraded.become_session(move |transport| async move {
+            let _pending = pending;
+            let Some((client, client_early)) = transport.take().await else { return };
             let session = Session::refused(facts.route.policy.clone(), why, retry_after, clock::now());
             let finished = Splice::new(Parts {
                 session,
@@ -134,15 +168,17 @@ impl Opening {
     }
 }
 
-/// The client's transport after the 101, with what it has sent behind its request. `None`: it is gone.
-async fn transport(upgraded: Upgraded) -> Option<(Stream, Bytes)> {
-    match upgraded {
-        Upgraded::Http1(upgraded) => {
-            let parts = upgraded.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
-            Some((parts.io.into_inner().into_inner()?, parts.read_buf))
+impl Transport {
+    /// It, after the 101, with what the client has sent behind its request. `None`: it is gone.
+    async fn take(self) -> Option<(Stream, Bytes)> {
+        match self {
+            Self::Http1(upgrade) => {
+                let parts = upgrade.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
+                Some((parts.io.into_inner().into_inner()?, parts.read_buf))
+            }
+            // What came early waits in the stream.
+            Self::Http2(stream) => Some((stream.await.ok()?, Bytes::new())),
         }
-        // What came early waits in the stream.
-        Upgraded::Http2(stream) => Some((stream.await.ok()?, Bytes::new())),
     }
 }
 
@@ -185,7 +221,7 @@ impl Open {
         line.event = "session";
         line.session = Some(SessionPart {
             upstream: &self.route.upstream,
-            endpoint: self.endpoint.to_string(),
+            endpoint: &self.endpoint,
             subprotocol: self.subprotocol.as_deref(),
             premature: record.premature.map(Premature::word),
             closed_by: record.end.initiator().map_or("proxy", Side::word),
@@ -316,7 +352,7 @@ impl Facts {
         hint_s: Option<u32>,
     ) -> Line<'a> {
         let mut line = self.client.line(&self.route.name, &self.host, &self.path, status, cause);
-        line.id = format!("{:08x}", self.id);
+        line.id = self.id;
         if let Some(rare) = &self.rare {
             line.request_id = rare.request_id.as_deref();
             line.trace_id = rare.trace_id.as_deref();
@@ -345,10 +381,10 @@ impl Client {
         cause: &'a str,
     ) -> Line<'a> {
         Line {
-            ts: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            ts: SystemTime::now(),
             level: "info",
             event: "refused",
-            id: format!("{:08x}", crate::random()),
+            id: crate::random(),
             request_id: None,
             trace_id: None,
             route,

@@ -105,11 +105,13 @@ macro_rules! each {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(stream) => {
+            Self::Tcp(stream) if buf.initialized().len() == buf.capacity() => {
                 let len = ready!(receive(stream, cx, buf.initialize_unfilled()))?;
                 buf.advance(len);
                 Poll::Ready(Ok(()))
             }
+            // hyper's buffers are raw memory: to zero their 8 KiB for each look costs more than the look.
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Upstream(stream) => Pin::new(stream).poll_read(cx, buf),

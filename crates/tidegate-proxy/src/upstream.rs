@@ -3,7 +3,7 @@
 //! One connection a handshake, never pooled, and no byte of the client's behind the request head goes upstream
 //! before a 101 whose every claim was checked.
 
-use std::{io, time::Duration};
+use std::{io, mem::MaybeUninit, time::Duration};
 
 use base64::Engine as _;
 use bytes::{Buf, Bytes, BytesMut};
@@ -35,7 +35,7 @@ pub(crate) struct Accepted {
     pub(crate) stream: Stream,
     /// What it sent behind its 101.
     pub(crate) early: Bytes,
-    /// Its end-to-end header fields.
+    /// Its end-to-end header fields, and the proof that it read the client's key.
     pub(crate) headers: HeaderMap,
     /// The subprotocol it chose.
     pub(crate) protocol: Option<HeaderValue>,
@@ -238,9 +238,10 @@ pub(crate) async fn ask(stream: &mut Stream, head: &[u8]) -> Result<(Answer, Byt
 
 /// Takes a complete head off the front of the buffer.
 fn parse_head(buffer: &mut BytesMut) -> Result<Option<(StatusCode, HeaderMap)>, Failure> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut fields);
-    let len = match response.parse(buffer) {
+    let mut fields = [MaybeUninit::uninit(); MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let len = match parser.parse_response_with_uninit_headers(&mut response, buffer, &mut fields) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Failure::Invalid("too many headers")),
@@ -362,9 +363,8 @@ fn validate(answer: Answer, upgrade: &Upgrade) -> Result<Validated, Failure> {
     if !request::asks_for_websocket(&headers) {
         return Err(Failure::Invalid("101 to something else"));
     }
-    let accept = accept_key(&upgrade.key);
     let mut accepts = headers.get_all(header::SEC_WEBSOCKET_ACCEPT).iter();
-    if accepts.next().is_none_or(|found| found.as_bytes() != accept.as_bytes()) || accepts.next().is_some() {
+    if accepts.next() != Some(&accept_key(&upgrade.key)) || accepts.next().is_some() {
         return Err(Failure::Invalid("wrong Sec-WebSocket-Accept"));
     }
     let protocol = single(&mut headers, header::SEC_WEBSOCKET_PROTOCOL)?;
@@ -380,9 +380,7 @@ fn validate(answer: Answer, upgrade: &Upgrade) -> Result<Validated, Failure> {
             return Err(Failure::Invalid("an extension that was not offered"));
         }
     }
-    for name in [header::SEC_WEBSOCKET_ACCEPT, header::CONTENT_LENGTH] {
-        headers.remove(name);
-    }
+    headers.remove(header::CONTENT_LENGTH);
     strip_hop_by_hop(&mut headers);
     Ok((headers, protocol, deflate))
 }
@@ -395,11 +393,14 @@ fn single(headers: &mut HeaderMap, name: HeaderName) -> Result<Option<HeaderValu
 }
 
 /// RFC 6455 section 4.2.2: proof that the handshake was read.
-pub(crate) fn accept_key(key: &HeaderValue) -> String {
+pub(crate) fn accept_key(key: &HeaderValue) -> HeaderValue {
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(ACCEPT_GUID);
-    base64::prelude::BASE64_STANDARD.encode(hash.finalize())
+    let mut text = [0; 28];
+    let len = base64::prelude::BASE64_STANDARD.encode_slice(hash.finalize(), &mut text).unwrap_or_default();
+    // Base64 is always a header value.
+    HeaderValue::from_bytes(&text[..len]).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Header fields that speak of one connection only (RFC 9110 section 7.6.1), and those that `Connection` names.

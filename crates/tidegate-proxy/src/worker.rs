@@ -32,6 +32,7 @@ use crate::{
     endpoint::Endpoint,
     flow, http, http2, proxy_protocol,
     registry::{Live, Registry},
+    session::Waiting,
     shared::Shared,
     strain::Newcomer,
     stream::Stream,
@@ -276,7 +277,14 @@ impl Worker {
         if !self.ticking.replace(true) {
             spawn_local(self.clone().tick());
         }
-        spawn_local(self.clone().serve(connection));
+        let worker = self.clone();
+        spawn_local(async move {
+            // In a box that is gone when the session begins: what an idle session holds on to is this task.
+            let session = Box::pin(worker.serve(connection)).await;
+            if let Some(session) = session {
+                session.await;
+            }
+        });
     }
 
     /// See [`TICK`].
@@ -287,10 +295,11 @@ impl Worker {
         self.ticking.set(false);
     }
 
-    async fn serve(self: Rc<Self>, connection: Connection) {
+    /// Serves a connection until it is over or becomes a WebSocket: then, what is to go on in its place.
+    async fn serve(self: Rc<Self>, connection: Connection) -> Option<Waiting> {
         let Connection { accepted, listener, load } = connection;
         let mut peer = accepted.peer;
-        let Ok(mut stream) = Stream::from_accepted(accepted) else { return };
+        let mut stream = Stream::from_accepted(accepted).ok()?;
         let mut local = None;
         let trust = listener.trust.load_full();
         if let Some(versions) = trust.proxy_protocol {
@@ -301,7 +310,10 @@ impl Worker {
                 Ok(Some((from, to))) => (peer, local) = (Some(from), Some(to)),
                 // The proxy speaks for itself, as in its health checks.
                 Ok(None) => {}
-                Err(_) => return tracing::debug!(?peer, result, listener = listener.name, "PROXY header refused"),
+                Err(_) => {
+                    tracing::debug!(?peer, result, listener = listener.name, "PROXY header refused");
+                    return None;
+                }
             }
         } else if self.shared.announces_clients.load(Relaxed) {
             local = stream.local_address();
@@ -310,8 +322,7 @@ impl Worker {
         let (stream, certificate) = match (stream, &tls) {
             (Stream::Tcp(tcp), Some(tls)) => {
                 let settings = self.shared.live.load().config.tls;
-                let done = self.handshakes.next(tcp, tls, settings, &listener.name, &self.shared.metrics).await;
-                let Some(secured) = done else { return };
+                let secured = self.handshakes.next(tcp, tls, settings, &listener.name, &self.shared.metrics).await?;
                 (Stream::Client(Box::new(secured.stream)), secured.certificate.map(Rc::new))
             }
             (stream, _) => (stream, None),
@@ -323,7 +334,10 @@ impl Worker {
         let client =
             http::Client { worker: self, listener, peer, tls: is_tls, certificate, version, local, _load: load };
         match tls.filter(|_| version == Version::HTTP_2) {
-            Some(tls) => http2::serve(client, stream, tls).await,
+            Some(tls) => {
+                http2::serve(client, stream, tls).await;
+                None
+            }
             None => http::serve(client, stream).await,
         }
     }

@@ -91,7 +91,8 @@ pub(crate) async fn check(facts: &mut Facts, parts: &mut Parts) -> Result<(), De
     }
     if let Some(forward) = &route.forward_auth {
         let tls = means.and_then(|means| means.tls.load_full());
-        let asked = forward::ask(forward, tls.as_deref(), parts).await;
+        // In a box: few have it, and every request would carry its size.
+        let asked = Box::pin(forward::ask(forward, tls.as_deref(), parts)).await;
         count("forward", asked.as_ref().err());
         asked?;
     }
