@@ -101,11 +101,14 @@ impl Leg {
         }
     }
 
+    /// Writes frames; `last`: the end of this half follows at once.
+    ///
     /// # Errors
     /// The transport failed; it takes nothing any more.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8], last: bool) -> Poll<io::Result<usize>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(Ok(data.len())) };
-        match Pin::new(stream).poll_write(cx, data) {
+        let written = if last { stream.poll_write_last(cx, data) } else { Pin::new(stream).poll_write(cx, data) };
+        match written {
             Poll::Ready(Ok(0)) => self.fail(io::ErrorKind::WriteZero.into()),
             Poll::Ready(Err(error)) => self.fail(error),
             Poll::Ready(Ok(len)) => {
@@ -120,10 +123,10 @@ impl Leg {
     ///
     /// # Errors
     /// As [`poll_write`](Self::poll_write).
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<io::Result<()>> {
         while !self.own.is_empty() {
             let own = std::mem::take(&mut self.own);
-            let written = self.poll_write(cx, &own);
+            let written = self.poll_write(cx, &own, last);
             self.own = own;
             self.own.drain(..ready!(written)?);
         }

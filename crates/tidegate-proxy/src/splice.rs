@@ -145,6 +145,7 @@ impl Splice {
             Side::Upstream => (&mut self.up, &mut self.upstream),
             Side::Client => (&mut self.down, &mut self.client),
         };
+        let last = self.session.is_shut(to);
         let result = loop {
             if let Some(transit) = flow.transit.as_mut().filter(|transit| transit.is_whole()) {
                 if !leg.takes_bytes() {
@@ -165,13 +166,13 @@ impl Splice {
                 }
             }
             let Some(buffer) = flow.buffer.as_mut().filter(|buffer| !buffer.released().is_empty()) else {
-                break leg.poll_flush(cx);
+                break leg.poll_flush(cx, last);
             };
             if !leg.takes_bytes() {
                 flow.drop_released();
                 continue;
             }
-            match leg.poll_write(cx, buffer.released()) {
+            match leg.poll_write(cx, buffer.released(), last) {
                 Poll::Ready(Ok(len)) => {
                     buffer.left(len);
                     self.session.handle_progress(to, !buffer.released().is_empty(), now);

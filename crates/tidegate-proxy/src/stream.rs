@@ -102,6 +102,17 @@ macro_rules! each {
     };
 }
 
+impl Stream {
+    /// Writes what is the last before the end of our half, which must come at once: they leave in one packet where the
+    /// transport can do that.
+    pub(crate) fn poll_write_last(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => send(stream, cx, data, SendFlags::NOSIGNAL | SendFlags::MORE),
+            other => Pin::new(other).poll_write(cx, data),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
@@ -123,7 +134,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => send(stream, cx, data),
+            Self::Tcp(stream) => send(stream, cx, data, SendFlags::NOSIGNAL),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, data),
             // rustls keeps records that the socket did not take: they count as blocked, not as written.
             Self::Client(stream) => write_through(Pin::new(stream), cx, data),
@@ -157,9 +168,9 @@ fn receive(stream: &TcpStream, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<i
     })
 }
 
-fn send(stream: &TcpStream, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+fn send(stream: &TcpStream, cx: &mut Context<'_>, data: &[u8], flags: SendFlags) -> Poll<io::Result<usize>> {
     transfer(stream, cx, Interest::WRITABLE, |stream| {
-        let len = rustix::net::send(stream, data, SendFlags::NOSIGNAL)?;
+        let len = rustix::net::send(stream, data, flags)?;
         Ok(Moved { len, last: 0 < len && len < data.len() })
     })
 }

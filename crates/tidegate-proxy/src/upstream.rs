@@ -3,17 +3,18 @@
 //! One connection a handshake, never pooled, and no byte of the client's behind the request head goes upstream
 //! before a 101 whose every claim was checked.
 
-use std::{io, mem::MaybeUninit, time::Duration};
+use std::{io, mem::MaybeUninit, net::SocketAddr, time::Duration};
 
 use base64::Engine as _;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use rustix::net::sockopt::set_tcp_quickack;
 use sha1::{Digest, Sha1};
 use tidegate_config::ServerAddress;
 use tidegate_governor::Outcome;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
     time::timeout,
 };
 
@@ -179,20 +180,39 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
     };
     let known = dial.endpoint.at.or_else(|| Some((host.parse::<std::net::IpAddr>().ok()?, port).into()));
     let mut tcp = match known {
-        Some(address) => TcpStream::connect(address).await.map_err(Failure::Connect)?,
+        Some(address) => connect_to(address).await.map_err(Failure::Connect)?,
         None if port == 0 => return Err(Failure::Dns(io::ErrorKind::NotFound.into())),
         None => {
-            let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?.collect();
-            TcpStream::connect(&addresses[..]).await.map_err(Failure::Connect)?
+            let addresses = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?;
+            connect_to_any(addresses).await.map_err(Failure::Connect)?
         }
     };
-    tcp.set_nodelay(true).map_err(Failure::Connect)?;
     if let Some(header) = dial.proxy_header {
         tcp.write_all(header).await.map_err(Failure::Connect)?;
     }
     let Some(tls) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
     let tls = tls.connect(server.verified_name().unwrap_or(host), tcp).await.map_err(Failure::Tls)?;
     Ok(Stream::Upstream(Box::new(tls)))
+}
+
+async fn connect_to_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    for address in addresses {
+        match connect_to(address).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_nodelay(true)?;
+    // We speak first and at once: what ends TCP's handshake goes out with our first bytes, one packet and one wake-up of
+    // the server less. Where it cannot be had, nothing is lost.
+    let _ = set_tcp_quickack(&socket, false);
+    socket.connect(address).await
 }
 
 /// The answer to an upgrade: a 101, or a refusal with its body. With what came behind a 101.

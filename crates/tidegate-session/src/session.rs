@@ -124,6 +124,13 @@ impl Session {
         self.leg(side).input
     }
 
+    /// Whether nothing is to follow on this leg but the end of its half: [`Output::Shutdown`] was or will be given out.
+    #[inline]
+    #[must_use]
+    pub fn is_shut(&self, side: Side) -> bool {
+        self.leg(side).state == State::Shut
+    }
+
     // ---- What is to be done.
 
     /// The next thing to do.
