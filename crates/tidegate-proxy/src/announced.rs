@@ -28,6 +28,9 @@ struct Load {
 
 /// Takes what it says out of its answer. A number of sessions outranks the part that is used.
 pub(crate) fn take(headers: &mut HeaderMap) -> Announced {
+    if !headers.keys().any(|name| name == CAPACITY || ORCA.contains(&name.as_str())) {
+        return Announced::Nothing;
+    }
     let mut text = |name: &'static str| headers.remove(HeaderName::from_static(name));
     let capacity = text(CAPACITY);
     let [plain, json, _binary] = ORCA.map(text);

@@ -425,12 +425,15 @@ pub(crate) fn accept_key(key: &HeaderValue) -> HeaderValue {
 
 /// Header fields that speak of one connection only (RFC 9110 section 7.6.1), and those that `Connection` names.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> =
-        request::list(headers, header::CONNECTION).filter_map(|name| name.parse().ok()).collect();
-    for name in nominated.iter().filter(|name| !is_protected(name)) {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
+    let nominated: Vec<HeaderName> = request::list(headers, header::CONNECTION)
+        .filter(|name| !name.eq_ignore_ascii_case("upgrade"))
+        .filter_map(|name| name.parse().ok())
+        .filter(|name| !is_protected(name))
+        .collect();
+    // Those that are there, and not all that could be: a removal looks for its name.
+    let gone: Vec<HeaderName> =
+        headers.keys().filter(|name| HOP_BY_HOP.contains(name) || nominated.contains(name)).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
 }
