@@ -25,7 +25,8 @@ pub(crate) struct Live {
     pub(crate) route: Arc<Route>,
     /// `None`: it never got one.
     pub(crate) endpoint: Option<Arc<Endpoint>>,
-    order: Cell<Option<Order>>,
+    /// Boxed: most are never given one.
+    order: Cell<Option<Box<Order>>>,
     hurried: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -61,7 +62,7 @@ impl Live {
     /// Tells the session that it is to end. A later order than one it has already is forgotten.
     pub(crate) fn order(&self, order: Order) {
         let planned = self.order.take().filter(|planned| planned.at <= order.at);
-        self.order.set(Some(planned.unwrap_or(order)));
+        self.order.set(Some(planned.unwrap_or_else(|| Box::new(order))));
         self.wake();
     }
 
@@ -98,7 +99,7 @@ impl Entry {
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
         }
-        self.live.order.take()
+        self.live.order.take().map(|order| *order)
     }
 }
 

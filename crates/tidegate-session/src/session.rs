@@ -32,7 +32,8 @@ pub struct Session {
     retry_after: Option<u32>,
     /// The client waits for its Close until then (its input is [`Input::Held`]).
     held: Option<Instant>,
-    order: Option<Order>,
+    /// Boxed: most are never given one.
+    order: Option<Box<Order>>,
     expires: Option<Instant>,
     last_frame: Instant,
     /// Next ping payload; only ever compared.

@@ -79,8 +79,8 @@ pub struct Scanner {
     max_message_size: u64,
     /// A message of which more frames must come.
     open: Option<Message>,
-    /// A frame that is leaving in fragments.
-    oversized: Option<Oversized>,
+    /// A frame that is leaving in fragments. Boxed: most never see one.
+    oversized: Option<Box<Oversized>>,
     /// The text of the current message.
     text: Utf8,
     /// Payload bytes of the frame at the front that `text` has seen already.
@@ -212,7 +212,7 @@ impl Scanner {
         if total > capacity as u64 {
             self.tally.count(header.opcode, 0);
             self.open = (!header.fin).then_some(message);
-            self.oversized = Some(Oversized { header, head: size, sent: 0, validate: message.validate });
+            self.oversized = Some(Box::new(Oversized { header, head: size, sent: 0, validate: message.validate }));
             return self.fragment(data, full);
         }
         let total = total as usize;
@@ -291,7 +291,7 @@ impl Scanner {
 
     /// The next part of the frame that is leaving in fragments: when it ends here, or when the buffer is full.
     fn fragment(&mut self, data: &[u8], full: bool) -> Result<Step, Violation> {
-        let Some(mut frame) = self.oversized else { return Ok(Step::Need(1)) };
+        let Some(mut frame) = self.oversized.take() else { return Ok(Step::Need(1)) };
         let original = frame.header;
         let left = original.len - frame.sent;
         let part = (data.len().saturating_sub(frame.head) as u64).min(left);
@@ -309,6 +309,7 @@ impl Scanner {
             self.check_text(piece, payload)?;
         }
         if !(last || full && part > 0) {
+            self.oversized = Some(frame);
             return Ok(Step::Need((left - part).min(usize::MAX as u64) as usize));
         }
         let header = FrameHeader {

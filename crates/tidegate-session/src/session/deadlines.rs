@@ -49,7 +49,7 @@ impl Session {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let due = [self.client.deadline, self.upstream.deadline, self.held];
         let due = due.into_iter().flatten();
-        let order = self.order.map(|order| order.at);
+        let order = self.order.as_ref().map(|order| order.at);
         if self.end.is_some() {
             return due.chain(order.filter(|_| self.held.is_some())).min();
         }

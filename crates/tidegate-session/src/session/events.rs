@@ -220,9 +220,9 @@ impl Session {
     /// tidegate wants it over, now or later. The first order counts.
     pub fn handle_order(&mut self, order: Order, now: Instant) {
         self.stale = true;
-        let sooner = self.order.is_none_or(|planned| order.at < planned.at);
+        let sooner = self.order.as_ref().is_none_or(|planned| order.at < planned.at);
         if sooner {
-            self.order = Some(order);
+            self.order = Some(Box::new(order));
         }
         self.follow_order(now);
     }
