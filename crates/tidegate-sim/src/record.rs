@@ -152,7 +152,7 @@ impl Record {
             add(o.since);
             add(o.back);
         }
-        [self.finished, self.wasted, self.attempts, self.events, self.ended_at].into_iter().for_each(&mut add);
+        [self.finished, self.wasted, self.attempts, self.ended_at].into_iter().for_each(&mut add);
         self.arrivals.iter().for_each(|&n| add(n.into()));
         hash
     }

@@ -24,8 +24,7 @@ pub(crate) struct Wheel<T> {
     came_late: u64,
     /// Number of that bucket.
     at: u64,
-    /// The latest chunk of each bucket.
-    near: Vec<u32>,
+    near: Vec<Bucket>,
     near_count: usize,
     /// Buckets are lists of chunks, so that the memory in use is that of the events there are.
     chunks: Vec<Chunk<T>>,
@@ -34,9 +33,17 @@ pub(crate) struct Wheel<T> {
     far: BTreeMap<u64, Vec<(Ns, T)>>,
 }
 
+#[derive(Clone, Copy)]
+struct Bucket {
+    latest: u32,
+    /// Events in the latest chunk; those before it are full. Here, so that a push need not wait for the chunk.
+    len: u32,
+}
+
+const EMPTY: Bucket = Bucket { latest: NONE, len: CHUNK as u32 };
+
 struct Chunk<T> {
     events: [(Ns, T); CHUNK],
-    len: u32,
     before: u32,
 }
 
@@ -47,7 +54,7 @@ impl<T: Copy + Ord> Wheel<T> {
             late: BinaryHeap::new(),
             came_late: 0,
             at: 0,
-            near: vec![NONE; BUCKETS as usize],
+            near: vec![EMPTY; BUCKETS as usize],
             near_count: 0,
             chunks: Vec::new(),
             spare: NONE,
@@ -89,35 +96,32 @@ impl<T: Copy + Ord> Wheel<T> {
 
     fn push_near(&mut self, bucket: u64, at: Ns, event: T) {
         self.near_count += 1;
-        let latest = &mut self.near[(bucket % BUCKETS) as usize];
-        if let Some(chunk) = self.chunks.get_mut(*latest as usize)
-            && (chunk.len as usize) < CHUNK
-        {
-            chunk.events[chunk.len as usize] = (at, event);
-            chunk.len += 1;
+        let bucket = &mut self.near[(bucket % BUCKETS) as usize];
+        if (bucket.len as usize) < CHUNK {
+            self.chunks[bucket.latest as usize].events[bucket.len as usize] = (at, event);
+            bucket.len += 1;
             return;
         }
-        let before = *latest;
+        let before = std::mem::replace(&mut bucket.latest, self.spare);
+        bucket.len = 1;
         if let Some(chunk) = self.chunks.get_mut(self.spare as usize) {
-            *latest = self.spare;
-            self.spare = chunk.before;
+            self.spare = std::mem::replace(&mut chunk.before, before);
             chunk.events[0] = (at, event);
-            (chunk.len, chunk.before) = (1, before);
         } else {
-            *latest = self.chunks.len() as u32;
-            self.chunks.push(Chunk { events: [(at, event); CHUNK], len: 1, before });
+            bucket.latest = self.chunks.len() as u32;
+            self.chunks.push(Chunk { events: [(at, event); CHUNK], before });
         }
     }
 
     /// Takes the bucket whose turn it is.
     fn fill(&mut self) {
-        let mut next = std::mem::replace(&mut self.near[(self.at % BUCKETS) as usize], NONE);
+        let Bucket { latest, len } = std::mem::replace(&mut self.near[(self.at % BUCKETS) as usize], EMPTY);
+        let (mut next, mut len) = (latest, len as usize);
         while let Some(chunk) = self.chunks.get_mut(next as usize) {
-            let len = chunk.len as usize;
             self.current.extend(chunk.events[..len].iter().rev());
             self.near_count -= len;
             let before = std::mem::replace(&mut chunk.before, self.spare);
-            (self.spare, next) = (next, before);
+            (self.spare, next, len) = (next, before, CHUNK);
         }
         // A bucket is far when it is filled and may have come near since: what is there came first.
         if let Some(first) = self.far.first_entry().filter(|first| *first.key() <= self.at) {

@@ -1,6 +1,5 @@
 //! Who decides which handshake goes on: the governor itself, and what others do.
 
-mod bound;
 mod gradient;
 mod own;
 mod peers;
@@ -105,7 +104,7 @@ impl Choice {
         let sessions = f64::from(fleet.clients) / fleet.endpoints as f64 * share;
         match self {
             Self::Own => Box::new(Own::new(fleet.seed)),
-            Self::Bound(times) => Box::new(bound::Bound::new((times * fleet.knee * share).ceil() as u32)),
+            Self::Bound(times) => Box::new(peers::Peer::bound((times * fleet.knee * share).ceil() as u32)),
             Self::Nothing => Box::new(peers::Peer::nothing()),
             Self::MaxConn(times) => Box::new(peers::Peer::max_conn((times * 1.2 * sessions) as u32)),
             Self::Haproxy => Box::new(peers::Peer::haproxy((1.2 * sessions) as u32)),

@@ -86,11 +86,12 @@ pub(crate) struct Line {
 
 /// Somebody who joined, and may have left since.
 #[derive(Debug)]
-struct Waiting {
-    client: u32,
+pub(crate) struct Waiting {
+    pub(crate) client: u32,
     joined: u32,
-    until: Ns,
-    tried: Vec<u16>,
+    pub(crate) until: Ns,
+    /// What has failed it already.
+    pub(crate) tried: Vec<u16>,
 }
 
 impl Line {
@@ -114,11 +115,10 @@ impl Line {
         }
     }
 
-    /// Who is first, what failed it already, and until when it waits.
-    pub(crate) fn first(&mut self) -> Option<(u32, &[u16], Ns)> {
+    pub(crate) fn first(&mut self) -> Option<&Waiting> {
         while self.order.front().is_some_and(|first| self.inside[first.client as usize] != first.joined) {
             self.order.pop_front();
         }
-        self.order.front().map(|first| (first.client, &first.tried[..], first.until))
+        self.order.front()
     }
 }
