@@ -27,8 +27,14 @@ pub(crate) enum Kind {
     Rfc,
     /// Asks again every 100 ms whatever it is told.
     Hammer,
-    /// Waits as long as the hint says; without one as [`Kind::Rfc`].
-    Obedient,
+    /// 1 s doubled to 5 s, give or take half: socket.io as the herd on real sockets has it, which notices a Close.
+    Exponential,
+    /// Every 3 s.
+    Steady,
+    /// Waits as long as a Close says; else full jitter over 1 s doubled to 30 s.
+    Hinted,
+    /// 1 s doubled, five times, and then never again; nor after a status.
+    Quitter,
 }
 
 /// How an attempt ended without a session.
@@ -71,20 +77,26 @@ impl Kind {
         MIX[0].0
     }
 
+    /// Whether what it does when its session is closed depends on the hint.
+    pub(crate) fn heeds_a_close(self) -> bool {
+        self == Self::Hinted
+    }
+
     /// How long it waits for an answer to its handshake, in seconds.
     pub(crate) fn patience(self) -> f64 {
         match self {
-            Self::Reconnecting => 4.0,
-            Self::Phoenix | Self::Rfc | Self::Fixed | Self::Yjs | Self::Hammer | Self::Obedient => 10.0,
-            Self::GraphQl => 5.0,
+            Self::Reconnecting | Self::Steady => 4.0,
+            Self::Hinted | Self::Phoenix | Self::Rfc | Self::Fixed | Self::Yjs | Self::Hammer => 10.0,
+            Self::GraphQl | Self::Quitter => 5.0,
             Self::Python => 10.0,
             Self::SignalR => 15.0,
-            Self::SocketIo | Self::Centrifuge => 20.0,
+            Self::SocketIo | Self::Centrifuge | Self::Exponential => 20.0,
         }
     }
 
     /// How long until it tries again, in seconds; `step` counts its attempts since it last began anew and is moved on.
-    /// `page` is drawn once for each client. Who gives up for good is reloaded by its user.
+    /// `page` is drawn once for each client. Who gives up for good is reloaded by its user, but for [`Kind::Quitter`]:
+    /// infinite.
     pub(crate) fn delay(self, end: End, step: &mut u8, page: f64, draw: Draw) -> f64 {
         let opened = matches!(end, End::Lost | End::Closed(_));
         let anew = match self {
@@ -122,10 +134,14 @@ impl Kind {
             Self::Yjs => doubled(0.1, 2.5),
             Self::Centrifuge => draw.between(0.5, doubled(1.0, 20.0)),
             Self::Rfc => doubled(5.0, 60.0) * draw.unit(),
-            Self::Obedient => match end {
-                End::Closed(hint) | End::Http(hint) => f64::from(hint) + draw.unit(),
-                _ => doubled(5.0, 60.0) * draw.unit(),
+            Self::Exponential => (doubled(1.0, 5.0) * draw.between(0.5, 1.5)).min(5.0),
+            Self::Steady => 3.0,
+            Self::Hinted => match end {
+                End::Closed(hint) => f64::from(hint) + draw.unit(),
+                _ => doubled(1.0, 30.0) * draw.unit(),
             },
+            Self::Quitter if n >= 5 || matches!(end, End::Http(_)) => f64::INFINITY,
+            Self::Quitter => doubled(1.0, 16.0) + draw.between(0.3, 3.0),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! clients with the same luck. What it cannot show: that the model's constants are those of any one server.
 
 mod bench;
+mod calibrate;
 mod check;
 mod client;
 mod draw;
@@ -19,6 +20,7 @@ mod tests;
 mod upstream;
 mod wheel;
 
+pub use calibrate::calibrate;
 pub use check::check;
 pub use plot::plot;
 pub use report::{Plan, table};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Ns, SECOND, client::Kind, nanos, seconds, upstream::BASE};
+use crate::{Ns, SECOND, client::Kind, nanos, seconds};
 
 /// How often the capacity of the fleet is noted.
 pub(crate) const SAMPLE: Ns = SECOND / 10;
@@ -41,6 +41,8 @@ pub(crate) struct Record {
     pub(crate) events: u64,
     pub(crate) ended_at: Ns,
     pub(crate) measured_from: Ns,
+    /// Seconds of a handshake on an idle endpoint.
+    pub(crate) base: f64,
 }
 
 impl Record {
@@ -52,6 +54,14 @@ impl Record {
     pub(crate) fn quantile_of(&self, part: f64, of: impl Fn(&Outage) -> bool) -> f64 {
         let waits = self.outages.iter().filter(|o| of(o)).map(|o| wait(o.since, o.back)).collect();
         quantile(waits, part)
+    }
+
+    /// Seconds from then until 99 % of so many clients have a session, all of whom had one.
+    pub(crate) fn whole(&self, from: Ns, clients: u32) -> f64 {
+        let away = self.outages.len();
+        let missing = (f64::from(clients) * 0.99).ceil() - (f64::from(clients) - away as f64);
+        let since = self.outages.iter().map(|o| wait(from, o.back.max(from))).collect();
+        quantile(since, (missing / away.max(1) as f64).max(0.0))
     }
 
     /// What nobody could beat: every first try served at once by the whole fleet, first come, first served, no work
@@ -73,7 +83,7 @@ impl Record {
                 left += self.work(sample);
             }
             left -= 1.0;
-            seconds((sample as Ns * SAMPLE).max(arrival) - since) + BASE
+            seconds((sample as Ns * SAMPLE).max(arrival) - since) + self.base
         });
         quantile(waits.collect(), part)
     }

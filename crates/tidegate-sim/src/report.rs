@@ -75,6 +75,7 @@ impl Job {
             Measure::Recovery => record.quantile(0.99),
             Measure::Goodput(from, to) => record.goodput(from, to),
             Measure::Victims => record.quantile_of(0.99, |o| o.tenant != 0),
+            Measure::Whole(from) => record.whole(from, self.clients),
         };
         let per_client = f64::from(scenario.clients()).max(1.0);
         Some(Run {
@@ -82,7 +83,7 @@ impl Job {
             bound: if scenario.measure == Measure::Recovery { record.bound(0.99) } else { f64::NAN },
             waste: record.waste(),
             crashes: record.crashes,
-            peak: f64::from(record.peak()) / (scenario.rate * scenario.endpoints as f64),
+            peak: f64::from(record.peak()) / (scenario.server.rate * scenario.endpoints as f64),
             attempts: record.attempts as f64 / (record.outages.len() as f64).clamp(1.0, per_client * 1e3),
             jain_tenants: match scenario.measure {
                 Measure::Victims => record.jain_of_the_served(5.0, |o| o.tenant != 0),
@@ -167,7 +168,7 @@ pub fn table(plan: &Plan) -> Result<String, String> {
             let _ = write!(out, "\n### {}: {}\n\n", it.name, it.title);
             let measured = match it.measure {
                 Measure::Recovery if bound.is_finite() => format!("t99 in s (bound {bound:.1})"),
-                Measure::Recovery => "t99 in s".into(),
+                Measure::Recovery | Measure::Whole(_) => "t99 in s".into(),
                 Measure::Goodput(..) => "goodput".into(),
                 Measure::Victims => "t99 of the other tenants in s".into(),
             };

@@ -9,6 +9,9 @@ use crate::{
 
 const CLIENTS: u32 = 10_000;
 
+/// What was measured on real sockets.
+pub(crate) const HERD_PAGE: &str = include_str!("../../../docs/herd.md");
+
 fn run(name: &str, policy: Choice, seed: u64) -> Record {
     engine::run(&Scenario::named(name, CLIENTS, seed).unwrap(), policy, seed)
 }

@@ -8,8 +8,32 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::{Ns, SECOND, seconds};
 
-/// Base latency of a handshake, in seconds.
+/// Base latency of a handshake in a fleet, in seconds.
 pub(crate) const BASE: f64 = 0.05;
+/// Of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Capacity {
+    /// Handshakes per second when warm and well.
+    pub(crate) rate: f64,
+    /// Seconds of one on an idle endpoint.
+    pub(crate) base: f64,
+    /// How fast it is at once after a start.
+    pub(crate) cold: f64,
+    /// Seconds until it is warm.
+    pub(crate) warm_after: f64,
+    /// Each handshake is as much work as the other; else from half to one and a half times the mean.
+    pub(crate) even: bool,
+    /// Seconds of work at which it crashes.
+    pub(crate) crashes: f64,
+}
+
+impl Capacity {
+    /// Of one of many.
+    pub(crate) fn fleet(rate: f64) -> Self {
+        Self { rate, base: BASE, cold: COLD, warm_after: WARM_AFTER, even: false, crashes: CRASH_BACKLOG }
+    }
+}
+
 /// In flight over the knee at which the rate is halved, in units of the knee.
 const COHERENCE: f64 = 20.0;
 /// Seconds of work at which it crashes.
@@ -33,8 +57,7 @@ pub(crate) struct Endpoint {
     pub(crate) lies: u64,
     /// Most handshakes at work before it answers 503. `None`: it takes all.
     pub(crate) most: Option<usize>,
-    /// Handshakes per second when warm and well.
-    pub(crate) rate: f64,
+    capacity: Capacity,
     /// A brown-out.
     pub(crate) health: f64,
     /// Sessions it holds.
@@ -51,13 +74,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(rate: f64) -> Self {
+    pub(crate) fn new(capacity: Capacity) -> Self {
         Self {
             up: true,
             stalled: false,
             lies: 0,
             most: None,
-            rate,
+            capacity,
             health: 1.0,
             sessions: 0,
             memory: None,
@@ -88,10 +111,11 @@ impl Endpoint {
     /// `demand`: its work in units of the base latency. Whether it survives it.
     pub(crate) fn take(&mut self, job: Job, demand: f64, now: Ns) -> bool {
         self.advance(now);
-        let finish = self.served + demand * BASE;
+        let demand = if self.capacity.even { 1.0 } else { demand };
+        let finish = self.served + demand * self.capacity.base;
         // Picoseconds of service as an integer: an order without ties by rounding.
         self.jobs.push(Reverse(((finish * 1e12) as u64, job)));
-        (self.jobs.len() as f64) < CRASH_BACKLOG * self.rate
+        (self.jobs.len() as f64) < self.capacity.crashes * self.capacity.rate
     }
 
     /// Work that is done by now.
@@ -120,7 +144,7 @@ impl Endpoint {
 
     /// Handshakes per second it can do now.
     pub(crate) fn capacity(&self, now: Ns) -> f64 {
-        if self.up && !self.stalled { self.rate * self.speed(now) } else { 0.0 }
+        if self.up && !self.stalled { self.capacity.rate * self.speed(now) } else { 0.0 }
     }
 
     fn advance(&mut self, now: Ns) {
@@ -130,14 +154,15 @@ impl Endpoint {
 
     fn speed(&self, now: Ns) -> f64 {
         let age = self.started.map_or(f64::MAX, |started| seconds(now - started));
-        self.health * (COLD + (1.0 - COLD) * age / WARM_AFTER).min(1.0)
+        let Capacity { cold, warm_after, .. } = self.capacity;
+        self.health * if age < warm_after { (cold + (1.0 - cold) * age / warm_after).min(1.0) } else { 1.0 }
     }
 
     fn speed_of_each(&self, now: Ns) -> f64 {
         if self.stalled || self.jobs.is_empty() {
             return 0.0;
         }
-        let (n, knee) = (self.jobs.len() as f64, self.rate * BASE);
+        let (n, knee) = (self.jobs.len() as f64, self.capacity.rate * self.capacity.base);
         let strain = 1.0 + ((n - knee).max(0.0) / (COHERENCE * knee));
         self.speed(now) * (knee / n / strain).min(1.0)
     }

@@ -55,11 +55,8 @@ impl World<'_> {
     pub(super) fn arrive(&mut self, client: u32) {
         let c = &mut self.clients[client as usize];
         if c.state == State::Away {
-            if c.attempt > 0 {
-                return;
-            }
             c.since = self.now;
-            self.joined += 1;
+            self.joined += usize::from(c.attempt == 0);
             self.wanting += 1;
             if self.now >= self.scenario.measured_from {
                 self.out.wishes.push((self.now, self.now));
@@ -87,7 +84,7 @@ impl World<'_> {
         if !std::mem::replace(&mut c.timed, true) {
             self.wheel.push(self.now + patience, Event::Patience(client));
         }
-        let per_client = 1.0 / (ACCEPT * self.scenario.rate * self.scenario.endpoints as f64 / proxies as f64);
+        let per_client = 1.0 / (ACCEPT * self.scenario.server.rate * self.scenario.endpoints as f64 / proxies as f64);
         let p = &mut self.proxies[usize::from(proxy)];
         let slot = p.accept_free.max(self.now);
         if slot > self.now + BACKLOG {
@@ -143,7 +140,8 @@ impl World<'_> {
         let page = self.luck.draw(client.into(), 0, purpose::PAGE).unit();
         let c = &mut self.clients[client as usize];
         c.state = State::Backoff;
-        if group.gives_up.is_some_and(|after| self.now > c.since + after) {
+        let delay = c.kind.delay(end, &mut c.step, page, draw);
+        if delay.is_infinite() || group.gives_up.is_some_and(|after| self.now > c.since + after) {
             c.state = State::Away;
             self.wanting -= 1;
             self.out.gave_up += 1;
@@ -152,8 +150,7 @@ impl World<'_> {
             }
             return;
         }
-        let delay = nanos(c.kind.delay(end, &mut c.step, page, draw)) + network;
-        self.wheel.push(self.now + delay, Event::Arrive(client));
+        self.wheel.push(self.now + nanos(delay) + network, Event::Arrive(client));
     }
 
     /// A socket.io handshake shows itself by its query and is answered with a status: a Close before its first packet
@@ -166,12 +163,23 @@ impl World<'_> {
     }
 
     pub(super) fn set_free(&mut self, client: u32) {
-        let end = if self.clients[client as usize].kind == Kind::Obedient {
+        let end = if self.clients[client as usize].kind.heeds_a_close() {
             End::Closed(self.policy(client).hint_at())
         } else {
             End::Lost
         };
         self.turn_away(client, end);
+    }
+
+    /// It has had what it wanted.
+    pub(super) fn leave(&mut self, client: u32) {
+        self.disconnect(client);
+        let pause = self.draw(client, purpose::PAUSE).between(0.5, 1.5);
+        let c = &mut self.clients[client as usize];
+        (c.state, c.step) = (State::Away, 0);
+        if let Some(again) = self.scenario.groups[usize::from(c.group)].again {
+            self.wheel.push(self.now + nanos(again * pause), Event::Arrive(client));
+        }
     }
 
     /// The upstream of this session is gone.
@@ -221,6 +229,9 @@ impl World<'_> {
 
     /// Connecting and TLS: mostly 30 to 100 ms, for a few much longer.
     pub(super) fn network(&self, client: u32) -> Ns {
+        if self.scenario.near {
+            return SECOND / 1000;
+        }
         let u = self.draw(client, purpose::NETWORK).unit();
         nanos(0.03 / (1.0 - 0.9 * u))
     }

@@ -20,7 +20,7 @@ use crate::{
     policy::{Choice, Dial, Fleet, Policy},
     record::{Outage, Record},
     scenario::{Scaling, Scenario},
-    upstream::{BASE, Endpoint},
+    upstream::Endpoint,
     wheel::Wheel,
 };
 
@@ -37,6 +37,7 @@ mod purpose {
     pub(super) const LIE: u64 = 9;
     pub(super) const PAGE: u64 = 10;
     pub(super) const ADDRESS: u64 = 11;
+    pub(super) const PAUSE: u64 = 12;
 }
 
 struct Proxy {
@@ -92,7 +93,7 @@ pub(crate) fn run(scenario: &Scenario, choice: Choice, seed: u64) -> Record {
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, choice: Choice, seed: u64) -> Self {
-        let endpoints = (0..scenario.endpoints + scenario.spares).map(|_| Endpoint::new(scenario.rate)).collect();
+        let endpoints = (0..scenario.endpoints + scenario.spares).map(|_| Endpoint::new(scenario.server)).collect();
         let mut world = Self {
             scenario,
             choice,
@@ -112,7 +113,7 @@ impl<'a> World<'a> {
             starts: 0,
             scaling: scenario.scaling.map(|scaling| (scaling, BTreeMap::new())),
             booting: 0,
-            out: Record { measured_from: scenario.measured_from, ..Record::default() },
+            out: Record { measured_from: scenario.measured_from, base: scenario.server.base, ..Record::default() },
         };
         for endpoint in world.scenario.endpoints..world.endpoints.len() {
             world.endpoints[endpoint].up = false;
@@ -135,8 +136,8 @@ impl<'a> World<'a> {
     fn new_policy(&mut self, proxy: u8) -> Box<dyn Policy> {
         self.starts += 1;
         let mut policy = self.choice.build(Fleet {
-            rate: self.scenario.rate,
-            knee: self.scenario.rate * BASE,
+            rate: self.scenario.server.rate,
+            knee: self.scenario.server.rate * self.scenario.server.base,
             endpoints: self.scenario.endpoints,
             clients: self.scenario.groups.iter().map(|g| g.count).sum(),
             proxies: self.scenario.proxies,
@@ -154,7 +155,10 @@ impl<'a> World<'a> {
                 let place = (f64::from(i) + draw(purpose::JOIN).unit()) / f64::from(group.count);
                 self.wheel.push(group.from + (place * group.span as f64) as Ns, Event::Arrive(id as u32));
                 self.clients.push(Client {
-                    kind: group.kind.unwrap_or_else(|| Kind::of(draw(purpose::KIND))),
+                    kind: match group.kinds {
+                        [] => Kind::of(draw(purpose::KIND)),
+                        kinds => kinds[i as usize % kinds.len()],
+                    },
                     state: State::Away,
                     timed: false,
                     proxy: 0,
@@ -218,8 +222,7 @@ impl<'a> World<'a> {
             }
             Event::Leave(client, attempt) => {
                 if self.is_at(client, attempt, State::Connected) {
-                    self.disconnect(client);
-                    self.clients[client as usize].state = State::Away;
+                    self.leave(client);
                 }
             }
             Event::Work(endpoint) => self.work(endpoint),

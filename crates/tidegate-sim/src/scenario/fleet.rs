@@ -1,99 +1,22 @@
-//! What happens to the fleet. Each begins with all clients in, at three quarters of what the fleet can take, unless it
-//! is about beginning itself.
+//! What happens to a fleet of twenty. Each begins with all clients in, at three quarters of what the fleet can take,
+//! unless it is about beginning itself.
 
-use crate::{Ns, SECOND, client::Kind, draw::Draw, nanos};
+use super::{Act, Group, Measure, Scaling, Scenario};
+use crate::{
+    Ns, SECOND,
+    client::Kind,
+    draw::Draw,
+    nanos,
+    upstream::{BASE, Capacity},
+};
 
-/// Endpoints of a fleet.
 const ENDPOINTS: usize = 20;
 /// What the fleet can take: all clients in a hundred seconds.
 const REFILL: f64 = 100.0;
-
-/// Something that befalls the fleet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Act {
-    /// It dies, with its sessions.
-    Stop(u16),
-    /// It comes back, cold.
-    Start(u16),
-    /// So much of its speed is left.
-    Health(u16, f64),
-    /// It takes connections and never answers.
-    Stall(u16, bool),
-    /// So many of a thousand handshakes are answered 503 for no reason.
-    Lie(u16, u64),
-    /// It answers 503 beyond so many handshakes at work.
-    Most(u16, usize),
-    /// It runs out of memory beyond so many sessions.
-    Memory(u16, u32),
-    /// It is cold.
-    Cold(u16),
-    /// A proxy dies, with its clients' connections.
-    StopProxy(u8),
-    StartProxy(u8),
-}
-
-/// Clients that come in a span of time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Group {
-    pub(crate) from: Ns,
-    pub(crate) span: Ns,
-    pub(crate) count: u32,
-    /// `None`: the measured mix.
-    pub(crate) kind: Option<Kind>,
-    /// `None`: one of a hundred.
-    pub(crate) tenant: Option<u16>,
-    /// Mean seconds of a session. `None`: for ever.
-    pub(crate) stay: Option<f64>,
-    /// After so long without a session it is wanted no more.
-    pub(crate) gives_up: Option<Ns>,
-}
-
-/// The horizontal scaler of an orchestrator.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Scaling {
-    /// Sessions per endpoint aimed at.
-    pub(crate) target: f64,
-    pub(crate) every: Ns,
-    /// From the order to the first handshake.
-    pub(crate) boot: Ns,
-    /// Fewer are needed for so long before one is taken away.
-    pub(crate) calm: Ns,
-}
-
-/// What is compared between policies.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Measure {
-    /// Seconds until 99 % have a session again.
-    Recovery,
-    /// Part of the fleet's capacity that became sessions, in this time.
-    Goodput(Ns, Ns),
-    /// 99 % of the waits of everybody but tenant 0.
-    Victims,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Scenario {
-    pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) endpoints: usize,
-    /// Endpoints beyond them that may be started.
-    pub(crate) spares: usize,
-    /// Handshakes per second of one endpoint.
-    pub(crate) rate: f64,
-    pub(crate) proxies: usize,
-    pub(crate) groups: Vec<Group>,
-    pub(crate) script: Vec<(Ns, Act)>,
-    pub(crate) scaling: Option<Scaling>,
-    pub(crate) measured_from: Ns,
-    pub(crate) horizon: Ns,
-    pub(crate) measure: Measure,
-}
-
 const ALL: u16 = ENDPOINTS as u16;
 
 impl Scenario {
-    /// One of [`NAMES`], for so many clients.
-    pub(crate) fn named(name: &str, clients: u32, seed: u64) -> Option<Self> {
+    pub(super) fn of_a_fleet(name: &str, clients: u32, seed: u64) -> Option<Self> {
         let s = Self::full(clients);
         let t0 = s.measured_from;
         let at = |seconds: f64| t0 + nanos(seconds);
@@ -180,7 +103,7 @@ impl Scenario {
                 s.of("U3", "full restart, one endpoint lies: 30 % are told 503", with(vec![(t0, Act::Lie(0, 300))]))
             }
             "U4" => {
-                let most = ((4.0 * s.rate * crate::upstream::BASE) as usize).max(4);
+                let most = ((4.0 * s.server.rate * BASE) as usize).max(4);
                 let script = (0..ALL).map(|e| (t0, Act::Most(e, most))).collect();
                 s.of("U4", "full restart, endpoints answer 503 above 4 x rate x latency", with(script))
             }
@@ -206,7 +129,8 @@ impl Scenario {
             title: "",
             endpoints: ENDPOINTS,
             spares: 0,
-            rate,
+            server: Capacity::fleet(rate),
+            near: false,
             proxies: 1,
             groups: vec![Group { span: warm, ..Group::of(clients) }],
             script: Vec::new(),
@@ -231,7 +155,7 @@ impl Scenario {
         endpoints: usize,
     ) -> Self {
         let s = Self::full(clients);
-        let capacity = s.rate * endpoints as f64;
+        let capacity = s.server.rate * endpoints as f64;
         let (calm, begin) = (20.0, 22.0);
         let groups = vec![
             Group { from: 0, span: nanos(calm), ..Group::of((0.75 * capacity * calm) as u32) },
@@ -256,13 +180,13 @@ impl Scenario {
     /// A hundred tenants at 70 % of the capacity, and one of them also hammers with twice the capacity.
     fn attack(clients: u32) -> Self {
         let s = Self::full(clients);
-        let capacity = s.rate * s.endpoints as f64;
+        let capacity = s.server.rate * s.endpoints as f64;
         let seconds = 60.0;
         let calm = Group { span: nanos(30.0 + seconds), ..Group::of((0.7 * capacity * (30.0 + seconds)) as u32) };
         let attack = Group {
             from: nanos(30.0),
             span: nanos(1.0),
-            kind: Some(Kind::Hammer),
+            kinds: &[Kind::Hammer],
             tenant: Some(0),
             ..Group::of((20.0 * capacity) as u32)
         };
@@ -300,10 +224,6 @@ impl Scenario {
             ..s.of("S11", "a day in two hours, with an autoscaler", Vec::new())
         }
     }
-
-    pub(crate) fn clients(&self) -> u32 {
-        self.groups.iter().map(|g| g.count).sum()
-    }
 }
 
 /// S: what happens to a fleet. U: what kinds of endpoints there are.
@@ -311,12 +231,6 @@ pub(crate) const NAMES: [&str; 21] = [
     "S1", "S2", "S3", "S4", "S5a", "S5b", "S5c", "S6a", "S6b", "S6c", "S7", "S8", "S9", "S10", "S11", "S12", "U1",
     "U2", "U3", "U4", "U5",
 ];
-
-impl Group {
-    fn of(count: u32) -> Self {
-        Self { from: 0, span: 0, count, kind: None, tenant: None, stay: None, gives_up: None }
-    }
-}
 
 /// All die at once and come back within five seconds, cold.
 fn restarted(t0: Ns, seed: u64) -> Vec<(Ns, Act)> {
