@@ -178,3 +178,60 @@ async fn socket_io_in_chromium_polls_and_upgrades_over_http2_on_one_of_two_stick
     let plain = gate.records().into_iter().filter(|record| record.event() == "http").collect::<Vec<_>>();
     assert!(plain.len() > clients && plain.iter().all(|record| record.text("http_version") == "HTTP/2.0"));
 }
+
+/// What the page's SockJS client does by one transport: it hears three echoes and a Close.
+fn by_sockjs(transport: &str) -> String {
+    format!(
+        "new Promise((resolve) => {{
+            const socket = new SockJS('/echo', null, {{ transports: ['{transport}'] }});
+            const heard = [];
+            let transport;
+            socket.onopen = () => {{
+                transport = socket.transport;
+                socket.send('1');
+            }};
+            socket.onmessage = ({{ data }}) => {{
+                heard.push(data);
+                socket.send(heard.length < 3 ? String(heard.length + 1) : 'end 4001 bye');
+            }};
+            socket.onclose = ({{ code, reason }}) => resolve({{ heard, transport, code, reason }});
+        }})"
+    )
+}
+
+#[tokio::test]
+async fn sockjs_in_chromium_runs_by_every_transport_on_one_of_two_sticky_backends() {
+    const TRANSPORTS: [&str; 4] = ["websocket", "xhr-streaming", "eventsource", "xhr-polling"];
+    let Some(mut browser) = Browser::start_trusting().await else { return };
+    let Some(node) = Runtime::node() else { return };
+    for (scheme, version) in [("http", "HTTP/1.1"), ("https", "HTTP/2.0")] {
+        let [mut one, mut two] = [
+            Backend::new(node.script("sockjs-server", &json!({}))).await,
+            Backend::new(node.script("sockjs-server", &json!({}))).await,
+        ];
+        let setup = Setup::new(pool(&[one.address(), two.address()], "sticky = { cookie = \"srv\" }"));
+        let certificate = Certificate::new();
+        let gate = if scheme == "https" { setup.tls(&certificate) } else { setup }.start().await;
+        let mut clients = 0;
+        let mut opened = [0, 0];
+        while opened.contains(&0) {
+            assert!(clients < 40, "all go to one server: {opened:?}");
+            browser.go_to(&format!("{scheme}://c{clients}.localhost:{}/", gate.address().port())).await;
+            clients += 1;
+            for transport in TRANSPORTS {
+                let heard = browser.evaluate(&by_sockjs(transport)).await;
+                let expected = json!({
+                    "heard": ["1", "2", "3"], "transport": transport, "code": 4001, "reason": "bye"
+                });
+                assert_eq!(heard, expected, "{scheme}");
+            }
+            for (backend, opened) in [&mut one, &mut two].into_iter().zip(&mut opened) {
+                *opened += backend.events().iter().filter(|event| event["event"] == "open").count();
+            }
+        }
+        assert_eq!(opened[0] + opened[1], clients * TRANSPORTS.len(), "each client stays with its server");
+        for record in gate.records() {
+            assert_eq!(record.text("http_version"), version, "{}", record.line());
+        }
+    }
+}
