@@ -46,8 +46,6 @@ pub(crate) enum End {
     Closed(u32),
     /// An HTTP status, with this hint.
     Http(u32),
-    /// It was told to stay away so many milliseconds, and does.
-    Obeyed(u32),
     /// The client's own patience ended, or the connection broke.
     Timeout,
 }
@@ -100,9 +98,6 @@ impl Kind {
     /// `page` is drawn once for each client. Who gives up for good is reloaded by its user, but for [`Kind::Quitter`]:
     /// infinite.
     pub(crate) fn delay(self, end: End, step: &mut u8, page: f64, draw: Draw) -> f64 {
-        if let End::Obeyed(ms) = end {
-            return f64::from(ms) / 1000.0;
-        }
         let opened = matches!(end, End::Lost | End::Closed(_));
         let anew = match self {
             Self::Phoenix | Self::Python => opened,

@@ -8,7 +8,6 @@ const USAGE: &str = "\
 usage: cargo xtask sim [OPTIONS]
 
   --full            every policy, not only the governor and the static bound at 1 x
-  --tickets         the governor, hints that are obeyed, and tickets that keep a rank
   --assert          says whether the governor reaches its figures; fails where it does not
   --scenario A,B    these only
   --clients N       clients of the fleet: 100,000 unless told
@@ -28,13 +27,12 @@ fn main() -> ExitCode {
 }
 
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<bool, String> {
-    let mut plan = Plan { scenarios: Vec::new(), clients: 0, seeds: 0, full: false, tickets: false };
+    let mut plan = Plan { scenarios: Vec::new(), clients: 0, seeds: 0, full: false };
     let (mut assert, mut herd, mut picture) = (false, false, None);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "--full" => plan.full = true,
-            "--tickets" => plan.tickets = true,
             "--assert" => assert = true,
             "--herd" => herd = true,
             "--scenario" => plan.scenarios = value()?.split(',').map(str::to_owned).collect(),

@@ -27,8 +27,6 @@ pub struct Plan {
     pub seeds: u64,
     /// Every policy, or only the governor and the static bound at 1 x.
     pub full: bool,
-    /// The governor with and without tickets.
-    pub tickets: bool,
 }
 
 /// One run, reduced to what is compared.
@@ -144,11 +142,7 @@ pub fn table(plan: &Plan) -> Result<String, String> {
     if let Some(unknown) = plan.scenarios.iter().find(|name| !NAMES.contains(&name.as_str())) {
         return Err(format!("no scenario is called {unknown}; there are {}", NAMES.join(", ")));
     }
-    let policies = match (plan.tickets, plan.full) {
-        (true, _) => Choice::tickets(),
-        (_, true) => Choice::all(),
-        _ => vec![Choice::Own, Choice::Bound(1.0)],
-    };
+    let policies = if plan.full { Choice::all() } else { vec![Choice::Own, Choice::Bound(1.0)] };
     let mut jobs = Vec::new();
     for scenario in plan.names() {
         for &policy in &policies {

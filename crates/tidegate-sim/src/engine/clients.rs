@@ -52,6 +52,39 @@ pub(super) struct Client {
 }
 
 impl World<'_> {
+    /// All of them, and when each comes first.
+    pub(super) fn people(&mut self) {
+        for (g, group) in self.scenario.groups.iter().enumerate() {
+            for i in 0..group.count {
+                let id = self.clients.len() as u64;
+                let draw = |purpose| self.luck.draw(id, 0, purpose);
+                let place = (f64::from(i) + draw(purpose::JOIN).unit()) / f64::from(group.count);
+                self.wheel.push(group.from + (place * group.span as f64) as Ns, Event::Arrive(id as u32));
+                self.clients.push(Client {
+                    kind: match group.kinds {
+                        [] => Kind::of(draw(purpose::KIND)),
+                        kinds => kinds[i as usize % kinds.len()],
+                    },
+                    state: State::Away,
+                    timed: false,
+                    proxy: 0,
+                    step: 0,
+                    failed: false,
+                    tenant: group.tenant.unwrap_or_else(|| draw(purpose::TENANT).below(100) as u16),
+                    group: g as u8,
+                    attempt: 0,
+                    dials: 0,
+                    dial: Dial::default(),
+                    dialled: 0,
+                    hangs_up: 0,
+                    until: 0,
+                    since: Ns::MAX,
+                });
+            }
+        }
+        self.to_join = self.clients.len();
+    }
+
     pub(super) fn arrive(&mut self, client: u32) {
         let c = &mut self.clients[client as usize];
         if c.state == State::Away {

@@ -29,7 +29,7 @@ impl World<'_> {
             return self.wheel.push(until, Event::Exhausted(client, attempt));
         }
         let At { policy, now } = self.policy(client);
-        let answer = policy.arrive(Who { client, tenant, class: 0, address, tried: &tried, until }, now);
+        let answer = policy.arrive(Who { client, tenant, address, tried: &tried, until }, now);
         self.carry_out(client, answer);
     }
 

@@ -153,6 +153,9 @@ impl World<'_> {
     pub(super) fn sample(&mut self) {
         let now = self.now;
         self.out.capacity.push(self.endpoints.iter().map(|e| e.capacity(now)).sum());
+        if now <= self.scripted() || self.connected > self.best.0 {
+            self.best = (self.connected, now);
+        }
         if now.is_multiple_of(SECOND) {
             self.out.connected.push(self.connected);
         }

@@ -15,9 +15,9 @@ use self::{
 };
 use crate::{
     Ns, SECOND,
-    client::{End, Kind},
+    client::End,
     draw::{Draw, Luck},
-    policy::{Choice, Dial, Fleet, Policy},
+    policy::{Choice, Fleet, Policy},
     record::{Outage, Record},
     scenario::{Scaling, Scenario},
     upstream::Endpoint,
@@ -39,6 +39,9 @@ mod purpose {
     pub(super) const ADDRESS: u64 = 11;
     pub(super) const PAUSE: u64 = 12;
 }
+
+/// Without a client more than ever for so long, there never will be: crashes go in circles.
+const HOPELESS: Ns = 300 * SECOND;
 
 struct Proxy {
     policy: Box<dyn Policy>,
@@ -68,6 +71,8 @@ struct World<'a> {
     scaling: Option<(Scaling, BTreeMap<Ns, f64>)>,
     /// Endpoints that are on their way up.
     booting: usize,
+    /// The most clients with a session since the last thing happened to the fleet, and when.
+    best: (u32, Ns),
     out: Record,
 }
 
@@ -113,6 +118,7 @@ impl<'a> World<'a> {
             starts: 0,
             scaling: scenario.scaling.map(|scaling| (scaling, BTreeMap::new())),
             booting: 0,
+            best: (0, 0),
             out: Record { measured_from: scenario.measured_from, base: scenario.server.base, ..Record::default() },
         };
         for endpoint in world.scenario.endpoints..world.endpoints.len() {
@@ -147,38 +153,6 @@ impl<'a> World<'a> {
         policy
     }
 
-    fn people(&mut self) {
-        for (g, group) in self.scenario.groups.iter().enumerate() {
-            for i in 0..group.count {
-                let id = self.clients.len() as u64;
-                let draw = |purpose| self.luck.draw(id, 0, purpose);
-                let place = (f64::from(i) + draw(purpose::JOIN).unit()) / f64::from(group.count);
-                self.wheel.push(group.from + (place * group.span as f64) as Ns, Event::Arrive(id as u32));
-                self.clients.push(Client {
-                    kind: match group.kinds {
-                        [] => Kind::of(draw(purpose::KIND)),
-                        kinds => kinds[i as usize % kinds.len()],
-                    },
-                    state: State::Away,
-                    timed: false,
-                    proxy: 0,
-                    step: 0,
-                    failed: false,
-                    tenant: group.tenant.unwrap_or_else(|| draw(purpose::TENANT).below(100) as u16),
-                    group: g as u8,
-                    attempt: 0,
-                    dials: 0,
-                    dial: Dial::default(),
-                    dialled: 0,
-                    hangs_up: 0,
-                    until: 0,
-                    since: Ns::MAX,
-                });
-            }
-        }
-        self.to_join = self.clients.len();
-    }
-
     fn next(&mut self) -> Option<(Ns, Event)> {
         let Self { wheel, clients, .. } = self;
         wheel.pop(|soon| {
@@ -190,9 +164,17 @@ impl<'a> World<'a> {
 
     /// Everybody has what they want and nothing more will happen, or it has gone on for long enough.
     fn is_over(&self) -> bool {
-        let scripted = self.scenario.script.last().map_or(0, |&(at, _)| at);
+        if self.scaling.is_some() {
+            return self.now >= self.scenario.horizon;
+        }
+        let scripted = self.scripted();
         let settled = self.now > scripted + 2 * SECOND && self.joined == self.to_join && self.wanting == 0;
-        self.now >= self.scenario.horizon || (settled && self.scaling.is_none())
+        self.now >= self.scenario.horizon || settled || self.now > scripted.max(self.best.1) + HOPELESS
+    }
+
+    /// When the last thing befalls the fleet.
+    fn scripted(&self) -> Ns {
+        self.scenario.script.last().map_or(0, |&(at, _)| at)
     }
 
     fn happen(&mut self, event: Event) {

@@ -3,7 +3,6 @@
 mod gradient;
 mod own;
 mod peers;
-mod ranked;
 mod waiting;
 
 use tidegate_governor::Outcome;
@@ -17,8 +16,6 @@ pub(crate) use own::Own;
 pub(crate) struct Who<'a> {
     pub(crate) client: u32,
     pub(crate) tenant: u16,
-    /// The governor's.
-    pub(crate) class: u8,
     /// What its address tells: the same for all behind one address.
     pub(crate) address: u64,
     /// Endpoints that failed it in this attempt.
@@ -72,10 +69,6 @@ pub(crate) trait Policy {
 pub(crate) enum Choice {
     /// `tidegate_governor` as it ships, told nothing.
     Own,
-    /// The governor, before clients of which so large a part obeys the hint.
-    Hinted(f64),
-    /// And with tickets that keep their rank.
-    Ranked(f64),
     /// So many times `rate x base latency` handshakes in flight for each endpoint, and a FIFO queue of 2 s.
     Bound(f64),
     /// Every handshake goes on.
@@ -111,8 +104,6 @@ impl Choice {
         let sessions = f64::from(fleet.clients) / fleet.endpoints as f64 * share;
         match self {
             Self::Own => Box::new(Own::new(fleet.seed)),
-            Self::Hinted(obey) => Box::new(ranked::Ranked::new(obey, false, fleet.seed)),
-            Self::Ranked(obey) => Box::new(ranked::Ranked::new(obey, true, fleet.seed)),
             Self::Bound(times) => Box::new(peers::Peer::bound((times * fleet.knee * share).ceil() as u32)),
             Self::Nothing => Box::new(peers::Peer::nothing()),
             Self::MaxConn(times) => Box::new(peers::Peer::max_conn((times * 1.2 * sessions) as u32)),
@@ -126,8 +117,6 @@ impl Choice {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Own => "tidegate".into(),
-            Self::Hinted(obey) => format!("{:.0} % obey the hint", 100.0 * obey),
-            Self::Ranked(obey) => format!("tickets, {:.0} % obey", 100.0 * obey),
             Self::Bound(times) => format!("static bound {times} x"),
             Self::Nothing => "nothing".into(),
             Self::MaxConn(times) => format!("maxconn {:.0} %", 100.0 * times),
@@ -136,14 +125,6 @@ impl Choice {
             Self::Envoy => "Envoy gradient".into(),
             Self::Netflix => "Netflix Gradient2".into(),
         }
-    }
-
-    /// Whether tickets are worth it.
-    pub(crate) fn tickets() -> Vec<Self> {
-        let mut all = vec![Self::Own];
-        all.extend([0.5, 0.9].map(Self::Hinted));
-        all.extend([0.0, 0.5, 0.9].map(Self::Ranked));
-        all
     }
 
     /// Every policy of the full table.

@@ -28,16 +28,12 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn new(seed: u64) -> Self {
-        Self::with_shares(Vec::new(), seed)
-    }
-
-    pub(crate) fn with_shares(shares: Vec<f64>, seed: u64) -> Self {
         // What the proxy sets when its configuration says nothing.
         #[allow(clippy::disallowed_methods)] // Only differences from it are ever used.
         let zero = Instant::now();
         Self {
             // What the proxy sets when its configuration says nothing.
-            governor: Governor::new(Limits { shares, ..Limits::default() }, seed),
+            governor: Governor::new(Limits::default(), seed),
             zero,
             ids: Vec::new(),
             names: BTreeMap::new(),
@@ -116,7 +112,6 @@ impl Policy for Own {
         let ask = Ask {
             tried: &tried,
             deadline: Some(self.at(who.until)),
-            class: who.class,
             tenant: who.tenant.into(),
             address: Some(who.address),
             ..Ask::default()
