@@ -28,10 +28,11 @@ use crate::{
     stream::{Stream, poll_fill, poll_peek},
 };
 
-/// Reads of one direction before the other sessions of this worker get their turn.
-const TURN: usize = 8;
-/// How many of them one that fills a kernel pipe counts for: all, as it moves up to 1 MiB.
-const SPLICED_TURN: usize = TURN;
+/// Bytes that are read of one direction before the other sessions of this worker get their turn: as much as one filling
+/// of a kernel pipe moves.
+const TURN: usize = 1 << 20;
+/// What a read counts for at least, in bytes: it has its price whatever it brings.
+const LEAST_READ: usize = TURN / 8;
 /// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
 /// uploads learns of its Close only behind what is on its way already.
 const MAX_DISCARDED: u32 = 16 << 20;
@@ -127,11 +128,12 @@ impl Splice {
                     break;
                 }
             }
-            if self.read(from, cx, now).is_pending() {
+            let Poll::Ready(len) = self.read(from, cx, now) else {
                 self.flow(from).settle();
                 return self.count(from, now);
-            }
-            left -= if self.flow(from).transit.is_some() { SPLICED_TURN } else { 1 }.min(left);
+            };
+            // What is in a pipe is large: a part of it is a turn.
+            left = if self.flow(from).transit.is_some() { 0 } else { left.saturating_sub(len.max(LEAST_READ)) };
         }
         self.count(from, now);
         // Behind the next look at the sockets. Woken at once, a few bulk streams would have the worker to themselves for
@@ -280,8 +282,8 @@ impl Splice {
         self.session.note_premature(what);
     }
 
-    /// Reads once from this side. `Ready`: there may be more.
-    fn read(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    /// Reads once from this side. `Ready`: so much, and there may be more.
+    fn read(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<usize> {
         let (flow, leg) = match from {
             Side::Client => (&mut self.up, &mut self.client),
             Side::Upstream => (&mut self.down, &mut self.upstream),
@@ -312,44 +314,44 @@ impl Splice {
     }
 
     /// Reads once from this side into a buffer.
-    fn read_some(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn read_some(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<usize> {
         let input = self.session.input(from);
         let (flow, leg) = match from {
             Side::Client => (&mut self.up, &mut self.client),
             Side::Upstream => (&mut self.down, &mut self.upstream),
         };
-        let read = if input == Input::Discard {
+        let read = ready!(if input == Input::Discard {
             let mut waste = Buffer::take(Size::Small);
             leg.poll_read(cx, waste.space())
         } else {
             leg.poll_read(cx, flow.space())
-        };
+        });
+        let brought = read.as_ref().map_or(0, |len| *len);
         match read {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(0)) => {
+            Ok(0) => {
                 let how = if flow.is_empty() { Loss::Fin } else { Loss::MidFrame };
                 flow.clear_pending();
                 self.session.handle_eof(from, how, now);
             }
-            Poll::Ready(Ok(len)) if input == Input::Discard => {
+            Ok(len) if input == Input::Discard => {
                 flow.discarded += len as u32;
                 if flow.discarded > MAX_DISCARDED {
                     leg.let_go(Parting::Reset);
                     self.session.handle_gone(from);
                 }
             }
-            Poll::Ready(Ok(len)) => {
+            Ok(len) => {
                 flow.filled(len);
                 self.session.heard(from, now);
             }
-            Poll::Ready(Err(error)) => {
+            Err(error) => {
                 flow.clear_pending();
                 // TLS that ends without close_notify: many do, and no more was lost than by a FIN.
                 let fin = error.kind() == io::ErrorKind::UnexpectedEof;
                 self.session.handle_eof(from, if fin { Loss::Fin } else { Loss::Reset }, now);
             }
         }
-        Poll::Ready(())
+        Poll::Ready(brought)
     }
 
     /// Looks whether a large frame comes next, and takes a pipe for it.
@@ -368,15 +370,17 @@ impl Splice {
         }))
     }
 
-    /// Moves more of a frame from this side into its pipe. `Ready`: there may be more.
-    fn fill(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    /// Moves more of a frame from this side into its pipe. `Ready`: so much, and there may be more.
+    fn fill(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<usize> {
         let (flow, leg) = match from {
             Side::Client => (&mut self.up, &self.client),
             Side::Upstream => (&mut self.down, &self.upstream),
         };
         let (Some(transit), Some(socket)) = (&mut flow.transit, leg.bare()) else { return Poll::Pending };
         let missing = transit.missing();
-        match ready!(poll_fill(socket, cx, &mut transit.pipe, missing)) {
+        let read = ready!(poll_fill(socket, cx, &mut transit.pipe, missing));
+        let brought = read.as_ref().map_or(0, |len| *len);
+        match read {
             Ok(0) => {
                 flow.clear_pending();
                 self.session.handle_eof(from, Loss::MidFrame, now);
@@ -403,7 +407,7 @@ impl Splice {
                 self.session.handle_eof(from, Loss::Reset, now);
             }
         }
-        Poll::Ready(())
+        Poll::Ready(brought)
     }
 
     /// Adds what this side sent to the counters, and holds it against the limits by the second.
