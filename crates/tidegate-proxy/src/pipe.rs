@@ -22,12 +22,22 @@ const MOST: usize = 64;
 const KEPT: usize = 16;
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { empty: Vec::new(), in_use: 0 }) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { empty: Vec::new(), least: 0, in_use: 0 }) };
 }
 
 struct Pool {
     empty: Vec<Ends>,
+    /// The fewest empty ones since the last [`rest`].
+    least: usize,
     in_use: usize,
+}
+
+/// Closes those that nobody has needed since the last call, as [`buffer::rest`](crate::buffer::rest) does.
+pub(crate) fn rest() {
+    POOL.with_borrow_mut(|pool| {
+        pool.empty.drain(..pool.least);
+        pool.least = pool.empty.len();
+    });
 }
 
 #[derive(Debug)]
@@ -41,7 +51,7 @@ struct Ends {
 pub(crate) struct Pipe {
     /// Always `Some`, until it is dropped.
     ends: Option<Ends>,
-    held: usize,
+    held: u32,
 }
 
 impl Pipe {
@@ -52,7 +62,9 @@ impl Pipe {
                 return None;
             }
             pool.in_use += 1;
-            Some(pool.empty.pop())
+            let kept = pool.empty.pop();
+            pool.least = pool.least.min(pool.empty.len());
+            Some(kept)
         })?;
         // From here on dropping it counts it out.
         let mut pipe = Self { ends: kept, held: 0 };
@@ -66,7 +78,7 @@ impl Pipe {
 
     /// Bytes in it.
     pub(crate) fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Moves up to `most` bytes from a socket into it. 0: the socket's end.
@@ -76,7 +88,7 @@ impl Pipe {
     pub(crate) fn fill(&mut self, from: impl AsFd, most: usize) -> Result<usize, Errno> {
         let Some(Ends { into, .. }) = &self.ends else { return Err(Errno::BADF) };
         let len = splice(from, None, into, None, most, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
-        self.held += len;
+        self.held += len as u32;
         Ok(len)
     }
 
@@ -86,8 +98,8 @@ impl Pipe {
     /// Those of the socket; `AGAIN` when it is full.
     pub(crate) fn drain(&mut self, to: impl AsFd) -> Result<usize, Errno> {
         let Some(Ends { out, .. }) = &self.ends else { return Err(Errno::BADF) };
-        let len = splice(out, None, to, None, self.held, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
-        self.held -= len;
+        let len = splice(out, None, to, None, self.held(), SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
+        self.held -= len as u32;
         Ok(len)
     }
 
@@ -97,7 +109,7 @@ impl Pipe {
     /// The system's; none is expected.
     pub(crate) fn read(&mut self, space: &mut [u8]) -> Result<usize, Errno> {
         let Some(Ends { out, .. }) = &self.ends else { return Err(Errno::BADF) };
-        let len = self.held;
+        let len = self.held();
         let mut at = 0;
         while at < len {
             match rustix::io::read(out, &mut space[at..len])? {

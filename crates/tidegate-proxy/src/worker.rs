@@ -27,10 +27,10 @@ use tokio::{
 
 use crate::{
     accept::{Accepted, Acceptor, Listening},
-    clock,
+    buffer, clock,
     counters::RouteCounters,
     endpoint::Endpoint,
-    flow, http, http2, proxy_protocol,
+    flow, http, http2, pipe, proxy_protocol,
     registry::{Live, Registry},
     session::Waiting,
     shared::Shared,
@@ -51,7 +51,7 @@ const GLANCE: Duration = Duration::from_millis(5);
 
 /// While a worker has connections, a timer of its own is never further away than this. tokio writes to its event
 /// descriptor, and wakes itself once for nothing, whenever a timer is set that is due before all others; a session
-/// sets several, all of them seconds away.
+/// sets several, all of them seconds away. At each, what a burst took is given back.
 const TICK: Duration = Duration::from_millis(250);
 
 /// What a worker is told.
@@ -72,6 +72,12 @@ pub(crate) enum Message {
     Answer(oneshot::Sender<()>),
     /// Stop: accept no more, and let what is being written leave, within this time.
     Stop(Duration),
+}
+
+/// Gives back what bursts took.
+fn rest() {
+    buffer::rest();
+    pipe::rest();
 }
 
 /// Whose sessions are to end, and why.
@@ -291,7 +297,9 @@ impl Worker {
     async fn tick(self: Rc<Self>) {
         while self.load.load(Relaxed) > 0 {
             tokio::time::sleep(TICK).await;
+            rest();
         }
+        rest();
         self.ticking.set(false);
     }
 
