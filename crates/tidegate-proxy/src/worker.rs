@@ -330,7 +330,9 @@ impl Worker {
         let (stream, certificate) = match (stream, &tls) {
             (Stream::Tcp(tcp), Some(tls)) => {
                 let settings = self.shared.live.load().config.tls;
-                let secured = self.handshakes.next(tcp, tls, settings, &listener.name, &self.shared.metrics).await?;
+                // In a box, as what else not every connection has: all would carry its size.
+                let next = self.handshakes.next(tcp, tls, settings, &listener.name, &self.shared.metrics);
+                let secured = Box::pin(next).await?;
                 (Stream::Client(Box::new(secured.stream)), secured.certificate.map(Rc::new))
             }
             (stream, _) => (stream, None),
@@ -343,7 +345,7 @@ impl Worker {
             http::Client { worker: self, listener, peer, tls: is_tls, certificate, version, local, _load: load };
         match tls.filter(|_| version == Version::HTTP_2) {
             Some(tls) => {
-                http2::serve(client, stream, tls).await;
+                Box::pin(http2::serve(client, stream, tls)).await;
                 None
             }
             None => http::serve(client, stream).await,
