@@ -164,7 +164,7 @@ mod tests {
             "GET /ws?room=1 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\
-             Client-Cert: :c2hvd24=:\r\nUser-Agent: test\r\nCookie: a=b\r\nX-Forwarded-For: 192.0.2.1\r\nX-Real-Ip: 192.0.2.1\r\n\
+             Cookie: a=b\r\nUser-Agent: test\r\nClient-Cert: :c2hvd24=:\r\nX-Forwarded-For: 192.0.2.1\r\nX-Real-Ip: 192.0.2.1\r\n\
              X-Forwarded-Proto: https\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Host: example.com\r\n\
              X-Request-Id: 0000002a\r\n\r\n"
         );
