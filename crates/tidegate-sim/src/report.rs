@@ -72,6 +72,8 @@ impl Job {
         let scenario = Scenario::named(self.scenario, self.clients, self.seed)?;
         let record = engine::run(&scenario, self.policy, self.seed);
         let value = match scenario.measure {
+            // It fell before anything had befallen it, and nobody was in to be counted out.
+            Measure::Recovery if record.outages.is_empty() => f64::INFINITY,
             Measure::Recovery => record.quantile(0.99),
             Measure::Goodput(from, to) => record.goodput(from, to),
             Measure::Victims => record.quantile_of(0.99, |o| o.tenant != 0),
