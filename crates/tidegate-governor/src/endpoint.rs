@@ -171,8 +171,9 @@ impl Endpoint {
         }
     }
 
-    pub(crate) fn on_dial(&mut self, serial: u64) {
+    pub(crate) fn on_dial(&mut self, serial: u64, now: Instant) {
         self.handshakes += 1;
+        self.gauge.on_dial(self.handshakes, now);
         self.breaker.on_dial(serial);
     }
 

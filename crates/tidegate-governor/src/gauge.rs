@@ -1,12 +1,14 @@
 //! How many handshakes in flight one endpoint can take, when nobody declared it.
 //!
 //! It is loose while nothing is known: nobody is turned away from an endpoint that has not shown what it can take. Only
-//! where several endpoints are new at once (a fleet's cold start, a proxy's restart) they share [`BLIND`], and each
-//! gains [`BLIND_GAIN`] places for a handshake answered. The first window of answers ends that: from then on it is 1.5
-//! times what was in flight, 8 at least, and gains one place for each handshake answered as fast as the base allows,
-//! that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once than twice
-//! what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the survivors
-//! in one second, and what they then have at work is done minutes after its clients have left.)
+//! where several endpoints are new at once (a fleet's cold start, a proxy's restart) they share [`BLIND`]. That ends
+//! with the first answer, or after a [`GLANCE`] without one: then it is 8 and one more for each handshake answered. (Ten
+//! times what a new endpoint can take, before a proxy that has just started, is else 4096 at once, and their work keeps
+//! it from all others for minutes.) The first window of answers ends that: from then on it is 1.5 times what was in
+//! flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as fast as the base
+//! allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once than
+//! twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the
+//! survivors in one second, and what they then have at work is done minutes after its clients have left.)
 //!
 //! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency
 //! = mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
@@ -32,8 +34,10 @@ use crate::{meter::Highest, snapshot::Cap};
 pub(crate) const LOOSE: u32 = 4096;
 /// What several endpoints that have shown nothing yet are given together.
 const BLIND: u32 = 256;
-/// Places that a handshake answered gains while nothing is known: fourfold each round.
-const BLIND_GAIN: u32 = 3;
+/// How long handshakes are sent without an answer to any.
+const GLANCE: Duration = Duration::from_millis(250);
+/// Places that a handshake answered gains while nothing is known: twice as many each round.
+const BLIND_GAIN: u32 = 1;
 /// The lowest bound that the first answers of an endpoint lead to.
 const START: f64 = 8.0;
 /// The bound after an outage or a refusal.
@@ -48,6 +52,8 @@ const STRAIN: f64 = 2.0;
 const NOISE_S: f64 = 0.002;
 /// In flight that is no load while the bound is loose.
 const UNLOADED: f64 = 8.0;
+/// Part of the first window's latencies below which the base is taken to be, under load.
+const FASTEST: f64 = 0.1;
 const WINDOW_SAMPLES: u32 = 10;
 const WINDOW_SHORTEST: Duration = Duration::from_millis(500);
 const WINDOW_LONGEST: Duration = Duration::from_secs(5);
@@ -63,8 +69,12 @@ pub(crate) struct Gauge {
     base: Option<f64>,
     /// `None`: loose.
     limit: Option<f64>,
-    /// The bound while nothing is known.
+    /// The bound while nothing is known: what is risked at first, then what was earned.
     blind: u32,
+    /// Since when handshakes have been in flight of which none is answered.
+    blind_since: Option<Instant>,
+    /// Once, by a 101.
+    answered: bool,
     ramping: bool,
     /// Since the last outage the bound has not reached the declared one.
     recovering: bool,
@@ -91,6 +101,8 @@ impl Default for Gauge {
             base: None,
             limit: None,
             blind: LOOSE,
+            blind_since: None,
+            answered: false,
             ramping: true,
             recovering: false,
             window: Window::default(),
@@ -129,6 +141,21 @@ impl Gauge {
         }
     }
 
+    /// A handshake begins; `in_flight` counts it.
+    pub(crate) fn on_dial(&mut self, in_flight: u32, now: Instant) {
+        if self.answered || self.is_known() {
+            return;
+        }
+        match self.blind_since {
+            Some(since) if in_flight > 1 => {
+                if now.saturating_duration_since(since) >= GLANCE {
+                    self.blind = START as u32;
+                }
+            }
+            _ => self.blind_since = Some(now),
+        }
+    }
+
     /// It was down or asked for rest: begin anew.
     pub(crate) fn restart(&mut self) {
         self.limit = Some(RESTART);
@@ -149,7 +176,8 @@ impl Gauge {
             *limit += 1.0;
         }
         if self.base.is_none() {
-            self.blind = (self.blind + BLIND_GAIN).min(LOOSE);
+            let earned = if self.answered { self.blind } else { START as u32 };
+            (self.answered, self.blind) = (true, (earned + BLIND_GAIN).min(LOOSE));
         }
         if self.window.is_stale(now) {
             self.close_window(now);
@@ -200,6 +228,8 @@ impl Gauge {
             Some(base) if median < base => median,
             Some(base) if loaded => base,
             Some(base) => base + (median - base) / 4.0,
+            // Already strained: the fastest were in first.
+            None if loaded => self.window.quantile(FASTEST).unwrap_or(median),
             None => median,
         };
         self.base = Some(base);
@@ -212,7 +242,7 @@ impl Gauge {
         let age = self.window.age(now);
         self.window = Window::default();
         if unknown && self.limit.is_none() {
-            self.limit = Some(measured.max(START));
+            self.limit = Some(measured.min(self.blind.into()).max(START));
             return;
         }
         let tolerated = if self.limit.is_some() { HEADROOM } else { STRAIN };
@@ -280,12 +310,17 @@ impl Window {
         self.age(now) > WINDOW_LONGEST
     }
 
-    /// `None` below three samples: one slow client is no window.
     fn median(&self) -> Option<f64> {
+        self.quantile(0.5)
+    }
+
+    /// `None` below three samples: one slow client is no window.
+    fn quantile(&self, part: f64) -> Option<f64> {
         let kept = (self.count as usize).min(KEPT);
+        let nth = (kept >= 3).then_some((kept as f64 * part) as usize)?;
         let mut latencies = self.latencies;
-        let (_, median, _) = latencies[..kept].select_nth_unstable_by((kept >= 3).then_some(kept / 2)?, f64::total_cmp);
-        Some(*median)
+        let (_, found, _) = latencies[..kept].select_nth_unstable_by(nth, f64::total_cmp);
+        Some(*found)
     }
 }
 

@@ -129,8 +129,33 @@ fn what_is_not_known_is_not_sent_to_each_of_many_but_earned_by_answers() {
     alone.begin(1, false);
     of_many.begin(16, false);
     assert_eq!((alone.bound(None).0, of_many.bound(None).0), (LOOSE, BLIND / 16));
-    (0..5).for_each(|_| of_many.on_established(BASE, 1, None, now));
-    assert_eq!(of_many.bound(None).0, BLIND / 16 + 5 * BLIND_GAIN);
+    for gauge in [&mut alone, &mut of_many] {
+        (0..5).for_each(|_| gauge.on_established(BASE, 1, None, now));
+        assert_eq!(gauge.bound(None).0, START as u32 + 5 * BLIND_GAIN);
+    }
+}
+
+#[test]
+fn an_endpoint_that_answers_nobody_is_not_sent_more_and_more() {
+    let (mut gauge, now) = (Gauge::default(), base());
+    (1..=1000).for_each(|in_flight| gauge.on_dial(in_flight, now));
+    assert_eq!(gauge.bound(None).0, LOOSE, "all at once");
+    gauge.on_dial(1001, now + GLANCE);
+    assert_eq!(gauge.bound(None).0, START as u32);
+}
+
+#[test]
+fn what_a_new_endpoint_is_swamped_with_at_first_is_not_what_it_can_take() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    // 500 at once before one that carries 40: it is done with them after seconds, and then with many in a row.
+    (1..=500).for_each(|in_flight| gauge.on_dial(in_flight, now));
+    now += Duration::from_secs(4);
+    for answered in 0..100 {
+        now += BASE / 8;
+        gauge.on_established(Duration::from_secs(4), 500 - answered, None, now);
+    }
+    let bound = gauge.bound(None).0;
+    assert!(bound <= 8 + 100, "{bound}");
 }
 
 #[test]

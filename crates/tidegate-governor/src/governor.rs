@@ -369,7 +369,7 @@ impl Governor {
         self.issued += 1;
         self.live[fair::index(class)] += 1;
         if let Some(endpoint) = self.fleet.get(endpoint) {
-            endpoint.on_dial(serial);
+            endpoint.on_dial(serial, now);
         }
         self.hints.on_admitted(now);
         self.peak.note(self.live().into(), now);
