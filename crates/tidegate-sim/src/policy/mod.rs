@@ -103,7 +103,7 @@ impl Choice {
         let share = 1.0 / fleet.proxies as f64;
         let sessions = f64::from(fleet.clients) / fleet.endpoints as f64 * share;
         match self {
-            Self::Own => Box::new(Own::new(fleet.seed)),
+            Self::Own => Box::new(Own::new(fleet)),
             Self::Bound(times) => Box::new(peers::Peer::bound((times * fleet.knee * share).ceil() as u32)),
             Self::Nothing => Box::new(peers::Peer::nothing()),
             Self::MaxConn(times) => Box::new(peers::Peer::max_conn((times * 1.2 * sessions) as u32)),

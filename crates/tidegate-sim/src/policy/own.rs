@@ -10,7 +10,7 @@ use tidegate_governor::{
     Ask, Balance, EndpointId, Event, Governor, Limits, Outcome, Parked, Permit, Reason, Refusal, Ticket, Verdict,
 };
 
-use super::{Answer, Dial, Policy, Who};
+use super::{Answer, Dial, Fleet, Policy, Who};
 use crate::{Ns, client::End};
 
 pub(crate) struct Own {
@@ -27,13 +27,15 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    pub(crate) fn new(seed: u64) -> Self {
-        // What the proxy sets when its configuration says nothing.
+    pub(crate) fn new(fleet: Fleet) -> Self {
         #[allow(clippy::disallowed_methods)] // Only differences from it are ever used.
         let zero = Instant::now();
+        // What the proxy sets when its configuration says nothing; but who has more than 100,000 clients behind one proxy
+        // lets more of them wait: the default is one in ten of these.
+        let defaults = Limits::default();
+        let limits = Limits { max_waiting: defaults.max_waiting.max(fleet.clients / 10), ..defaults };
         Self {
-            // What the proxy sets when its configuration says nothing.
-            governor: Governor::new(Limits::default(), seed),
+            governor: Governor::new(limits, fleet.seed),
             zero,
             ids: Vec::new(),
             names: BTreeMap::new(),
