@@ -1,6 +1,6 @@
 //! Who waits, and who goes next.
 //!
-//! Between classes and between tenants service is fair ([`fair`](crate::fair)). In peace it is first come, first
+//! Between classes and between tenants service is fair ([`fair`]). In peace it is first come, first
 //! served: between tenants too, as long as none is far ahead of another. A queue that *stands* (its head never younger
 //! than [`TARGET`] for a whole [`INTERVAL`]) is not a burst but more demand than capacity. Then in-order service makes
 //! everybody wait almost their whole time and lose it; newest first admits clients while they are surely still there,
