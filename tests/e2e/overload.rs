@@ -350,7 +350,7 @@ async fn a_client_that_does_not_heed_when_it_may_come_back_is_told_by_a_status()
     let upstream = Upstream::bind().await;
     let gate = one_at_most(upstream.address(), "queue_timeout = \"200ms\"\nretry_after = \"60s\"").await;
     let (client, server) = pair(gate.address(), &upstream).await;
-    let hasty = Handshake::to(gate.address()).header("User-Agent", "hasty");
+    let hasty = Handshake::to(gate.address()).header("Cookie", "id=hasty");
     for _ in 0..3 {
         assert_ours(&hasty.open().await.close().await, 1013, "overloaded");
     }
@@ -361,8 +361,12 @@ async fn a_client_that_does_not_heed_when_it_may_come_back_is_told_by_a_status()
         assert!(refusal.header("Retry-After").is_some_and(|after| after.parse::<u32>().is_ok_and(|after| after >= 60)));
         assert!(begin.elapsed() > Duration::from_millis(150), "it is no quicker told: {:?}", begin.elapsed());
     }
-    let other = Handshake::to(gate.address()).header("User-Agent", "other");
+    let other = Handshake::to(gate.address()).header("Cookie", "id=other");
     assert_ours(&other.open().await.close().await, 1013, "overloaded");
+    // Who sends nothing of its own may be many behind one address.
+    for _ in 0..5 {
+        assert_ours(&Handshake::to(gate.address()).open().await.close().await, 1013, "overloaded");
+    }
     let metrics = gate.metrics().await;
     assert_eq!(metrics.sum("tidegate_limit_hits_total", &[("limit", "early_returns"), ("action", "reject")]), 2.0);
 

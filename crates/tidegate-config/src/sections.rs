@@ -164,7 +164,7 @@ pub(crate) static GOVERNOR: Section = Section {
 pub(crate) static PROTECTION: Section = Section {
     title: "[protection]",
     doc: "How much the process itself may use before newcomers get 503 with a `Retry-After`; open sessions and `[admin]` \
-          go on. Refusing begins at nine tenths of a bound and grows with the need; at the bound everybody is refused.",
+          go on. Refusing begins at nine tenths of a bound (97 % of that on files) and grows with the need; at the bound everybody is refused.",
     keys: &[
         Key {
             name: "files",

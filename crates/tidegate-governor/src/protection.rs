@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-/// Of each bound, where refusing begins. At the bound itself everybody is refused.
-const SOFT: f64 = 0.9;
 /// Looks of which the least lag counts: a delay that stays is overload, one that passes is a burst.
 const LOOKS: usize = 4;
 
@@ -69,6 +67,15 @@ impl Resource {
     /// Every one.
     pub const ALL: [Self; 3] = [Self::Files, Self::Memory, Self::Lag];
 
+    /// Part of its bound where refusing begins; at the bound itself everybody is refused. Descriptors are counted
+    /// exactly, and a session has two from its beginning to its end: they do not grow by themselves.
+    const fn soft(self) -> f64 {
+        match self {
+            Self::Files => 0.97,
+            Self::Memory | Self::Lag => 0.9,
+        }
+    }
+
     /// The metric label.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -94,7 +101,8 @@ impl Protection {
         ];
         let worst = pressures.into_iter().filter_map(|(resource, pressure)| Some((resource, pressure?)));
         let (resource, pressure) = worst.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
-        let refuse = ((pressure - SOFT) / (1.0 - SOFT)).clamp(0.0, 1.0);
+        let soft = resource.soft();
+        let refuse = ((pressure - soft) / (1.0 - soft)).clamp(0.0, 1.0);
         (refuse > 0.0).then_some(Strain { resource, refuse })
     }
 }
@@ -109,10 +117,17 @@ mod tests {
 
     #[test]
     fn refusing_grows_with_the_need() {
-        let bounds = Bounds { files: 0.8, ..Bounds::default() };
-        let refused = |used| Protection::default().observe(&files(used), &bounds).map_or(0.0, |strain| strain.refuse);
+        let bounds = Bounds { memory: 0.8, ..Bounds::default() };
+        let memory = |used| Usage { memory: Some(used), ..Usage::default() };
+        let refused = |used| Protection::default().observe(&memory(used), &bounds).map_or(0.0, |strain| strain.refuse);
         assert_eq!([refused(0.0), refused(0.71), refused(0.8), refused(1.0)], [0.0, 0.0, 1.0, 1.0]);
         assert!((refused(0.76) - 0.5).abs() < 0.01, "{}", refused(0.76));
+    }
+
+    #[test]
+    fn nine_tenths_of_the_descriptors_may_be_used() {
+        let refused = |used| Protection::default().observe(&files(used), &Bounds::default()).is_some();
+        assert_eq!([refused(0.92), refused(0.93)], [false, true]);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! and Chrome and Firefox hold back by themselves after a handshake that failed. Only those come this far who could not
 //! be let in: nobody pays for haste while there is room.
 //!
-//! A client is known by its address and by what it sends that is its own. One that changes that is told by a Close, as
-//! ever.
+//! A client is known by its address and by its cookie or authorization. One that has neither, or changes them, is told
+//! by a Close, as ever: behind one address there may be thousands.
 
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},

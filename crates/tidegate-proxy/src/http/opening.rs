@@ -217,9 +217,13 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
     close_instead(opening, why, reason, refusal.retry_after, upgrade)
 }
 
-/// Whether this client does not heed what it is told in a Close.
+/// Whether this client does not heed what it is told in a Close. One that sends nothing of its own cannot be told from
+/// the others behind its address.
 fn is_hasty(facts: &Facts, refusal: &Refusal, parts: &Parts) -> bool {
-    let own = [header::COOKIE, header::AUTHORIZATION, header::USER_AGENT].map(|name| parts.headers.get(name));
+    let own = [header::COOKIE, header::AUTHORIZATION].map(|name| parts.headers.get(name));
+    if own.iter().all(Option::is_none) {
+        return false;
+    }
     let who = (facts.client.ip(), &facts.host, parts.uri.path_and_query(), own);
     facts.client.worker.shared.manners.refused(who, facts.started, refusal.retry_after, clock::now())
 }
