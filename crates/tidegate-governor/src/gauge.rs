@@ -52,7 +52,7 @@ const STRAIN: f64 = 2.0;
 const NOISE_S: f64 = 0.002;
 /// In flight that is no load while the bound is loose.
 const UNLOADED: f64 = 8.0;
-/// Part of the first window's latencies below which the base is taken to be, under load.
+/// Part of the first window's latencies below which the base of an endpoint is that was swamped.
 const FASTEST: f64 = 0.1;
 const WINDOW_SAMPLES: u32 = 10;
 const WINDOW_SHORTEST: Duration = Duration::from_millis(500);
@@ -228,8 +228,8 @@ impl Gauge {
             Some(base) if median < base => median,
             Some(base) if loaded => base,
             Some(base) => base + (median - base) / 4.0,
-            // Already strained: the fastest were in first.
-            None if loaded => self.window.quantile(FASTEST).unwrap_or(median),
+            // Swamped before it could show anything: the fastest were in first.
+            None if peak > f64::from(self.blind) => self.window.quantile(FASTEST).unwrap_or(median),
             None => median,
         };
         self.base = Some(base);

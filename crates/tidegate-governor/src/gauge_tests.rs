@@ -182,3 +182,15 @@ fn at_its_bound_nothing_is_forgotten_and_strain_is_never_taken_for_the_base() {
         assert!((2..=capacity * 2).contains(&bound), "{bound} where {capacity} are carried");
     }
 }
+
+#[test]
+fn an_endpoint_that_is_busy_from_its_first_moment_is_not_taken_to_be_slow() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    gauge.begin(20, false);
+    // Twenty at once, which it carries; each takes half as long or half as long again as the other.
+    for round in 0..2000_u32 {
+        now += BASE / 20;
+        gauge.on_established(BASE.mul_f64(0.5 + f64::from(round % 7) / 6.0), 20, None, now);
+    }
+    assert!(gauge.bound(None).0 >= 30, "{}", gauge.bound(None).0);
+}
