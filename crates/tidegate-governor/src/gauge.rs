@@ -2,29 +2,31 @@
 //!
 //! It is loose while nothing is known: nobody is turned away from an endpoint that has not shown what it can take. Only
 //! where several endpoints are new at once (a fleet's cold start, a proxy's restart) they share [`BLIND`]. That ends
-//! with the first answer, or after a [`GLANCE`] without one: then it is 8 and one more for each handshake answered. (Ten
-//! times what a new endpoint can take, before a proxy that has just started, is else 4096 at once, and their work keeps
-//! it from all others for minutes.) The first window of answers ends that: from then on it is 1.5 times what was in
-//! flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as fast as the base
-//! allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once than
-//! twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the
+//! with the first answer, or after a [`GLANCE`] without one: then it is 8 and one more for each handshake answered.
+//! (Ten times what a new endpoint can take, before a proxy that has just started, is else 4096 at once, and their work
+//! keeps it from all others for minutes.) The first window of answers ends that: from then on it is 1.5 times what was
+//! in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as fast as the
+//! base allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once
+//! than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the
 //! survivors in one second, and what they then have at work is done minutes after its clients have left.)
 //!
-//! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency
-//! = mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
+//! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency =
+//! mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
 //! time. At that bound an endpoint settles at 1.5 times its base latency: kept busy, hardly queued. It never falls
-//! below 1.5 times the most the endpoint has carried in the last ten minutes: in a brown-out both the rate falls and
-//! the latency rises, and fewer at once would only idle it. Only handshakes lost take it lower.
+//! below 1.5 times the most the endpoint has carried in the last ten minutes, of which nothing is forgotten at the
+//! bound: in a brown-out both the rate falls and the latency rises, and fewer at once would only idle it. Only
+//! handshakes lost, or a probe, take it lower.
 //!
 //! After it was down it begins at 4 and gains one place for each handshake answered: however slowly up to what it has
 //! carried before, since caches are cold and as many at once are as good as ever; then as above.
 //!
 //! The base latency is the lowest median seen. It rises only in windows without load, else strain would teach it that
 //! slow is normal. Where load never ends it can be wrong for long: learned from cold caches, or true before the
-//! endpoint's own database became slower. So an endpoint that is kept at its bound is probed every ten seconds with a
-//! quarter fewer for a second ([`Probe`]): if its rate does not fall, the lower bound and the base that explains it are
-//! kept. Never with more: beside other proxies before the same endpoint more always pays, and all would climb. A
-//! declared bound is the operator's word: only after an outage it stays below, until it has come that far.
+//! endpoint's own database became slower. So an endpoint that is kept at its bound, of four or more, is probed every
+//! ten seconds with a quarter fewer for a second ([`Probe`]): if its rate does not fall, the lower bound and the base
+//! that explains it are kept. Never with more: beside other proxies before the same endpoint more always pays, and all
+//! would climb. A declared bound is the operator's word: only after an outage it stays below, until it has come that
+//! far.
 
 use std::time::{Duration, Instant};
 
