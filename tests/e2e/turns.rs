@@ -11,8 +11,13 @@ use crate::session::assert_ours;
 
 /// A real server that takes its time for each handshake, and a proxy that lets in one after the other.
 async fn slow(keys: &str) -> Option<(Backend, Tidegate)> {
+    slow_for("120s", keys).await
+}
+
+/// The same, where clients wait so long.
+async fn slow_for(wait: &str, keys: &str) -> Option<(Backend, Tidegate)> {
     let backend = Runtime::node()?.backend(&json!({ "handshake_ms": 20 })).await;
-    let gate = Setup::new(config(backend.address(), keys)).start().await;
+    let gate = Setup::new(config(backend.address(), keys).replace("120s", wait)).start().await;
     Some((backend, gate))
 }
 
@@ -63,13 +68,13 @@ async fn governor(gate: &Tidegate) -> Value {
 
 #[tokio::test]
 async fn a_tenant_that_floods_keeps_nobody_out() {
-    const FLOOD: usize = 600;
+    // More than can be served in time, so that turns become strict.
+    const FLOOD: usize = 800;
     const TENANTS: usize = 5;
     const EACH: usize = 8;
-    let Some((mut backend, gate)) = slow("tenant = \"header:X-Tenant\"").await else { return };
+    let Some((mut backend, gate)) = slow_for("12s", "tenant = \"header:X-Tenant\"").await else { return };
     let mut crowd = Crowd::default();
     crowd.join(&gate, FLOOD, ("X-Tenant", "flood"));
-    // From then on turns are strict.
     eventually("a queue that stands", async || (governor(&gate).await["overloaded"] == true).then_some(())).await;
     let before = gate.metrics().await.waiting() as usize;
     for tenant in 0..TENANTS {
@@ -116,7 +121,7 @@ async fn an_address_is_a_tenant_where_that_is_asked_for() {
     };
     // Some had been let in before it asked.
     let turn = turns.await;
-    assert!(turn < 30, "after {turn} of the crowd");
+    assert!(turn < 45, "after {turn} of the crowd");
 }
 
 #[tokio::test]

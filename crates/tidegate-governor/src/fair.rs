@@ -17,7 +17,7 @@ pub const CLASSES: usize = 4;
 /// Turns are counted in parts of this, so that sums stay exact.
 const TURN: u64 = 1 << 20;
 /// Turns by which one tenant may be ahead of the others while nobody has to wait long.
-const NEAR: u64 = 16;
+const NEAR: u64 = 32;
 /// Places of the tenants that are too many to be told apart.
 const SHARED: u64 = 64;
 /// A class that was given no share still gets every thousandth turn or so: nobody starves.

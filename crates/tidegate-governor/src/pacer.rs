@@ -2,19 +2,19 @@
 //!
 //! No close code spreads a herd; only spreading the Closes does. At the first loss the sessions held then are dealt
 //! evenly over `spread` (the generic cell rate algorithm with a burst of one): the first at once, the last just before
-//! the end. Where the survivors have shown that they can take them all back in about that time anyway, they are held a
-//! tenth of it only: clients bring a few seconds of spread of their own and the queue takes in the rest, so holding
+//! the end. Where the survivors have shown that they can take them all back before long, they are held for a part of
+//! that time only: clients bring a few seconds of spread of their own and the queue takes in the rest, so holding
 //! them longer would only be added to the time they are away.
 //! When as many have gone as were held, the next loss is another cause. So a session that was alone is never held,
 //! however often that happens.
 
 use std::time::{Duration, Instant};
 
-/// Times `spread` that still count as about that time: the queue holds clients for some seconds too, and what
+/// Times `spread` that are not long: the queue holds clients for some seconds too, and what
 /// survivors have shown in quiet times is less than they can.
-const SOON: f64 = 3.0;
+const SOON: f64 = 5.0;
 /// Part of the time it takes to take them back.
-const BRIEF: f64 = 0.1;
+const BRIEF: f64 = 0.15;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pacer {
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn survivors_that_can_take_all_back_are_not_spared() {
-        assert_eq!(delays(4, 1.0, SPREAD), [0, 100, 200, 300]);
-        assert_eq!(delays(4, 0.2, SPREAD), delays(4, 0.0, SPREAD), "too slow to matter");
+        assert_eq!(delays(4, 1.0, SPREAD), [0, 150, 300, 450]);
+        assert_eq!(delays(4, 0.1, SPREAD), delays(4, 0.0, SPREAD), "too slow to matter");
     }
 
     #[test]

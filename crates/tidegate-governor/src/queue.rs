@@ -2,11 +2,12 @@
 //!
 //! Between classes and between tenants service is fair ([`fair`]). In peace it is first come, first
 //! served: between tenants too, as long as none is far ahead of another. A queue that *stands* (its head never younger
-//! than [`TARGET`] for a whole [`INTERVAL`]) is not a burst but more demand than capacity. Then in-order service makes
-//! everybody wait almost their whole time and lose it; newest first admits clients while they are surely still there,
-//! and who has waited twice the target is shed: it loses its place, not its answer. A shed client is told only when its
-//! wait ends (the wait is the pace), and is still let in when nobody else is parked, the oldest first since its wait
-//! ends first: room is never left empty beside a waiting client.
+//! than [`TARGET`] for a whole [`INTERVAL`]) and that is longer than can be served before a newcomer's wait ends is not
+//! a burst but more demand than capacity. Then in-order service makes everybody wait almost their whole time and lose
+//! it; newest first admits clients while they are surely still there, and who has waited twice the target is shed: it
+//! loses its place, not its answer. A shed client is told only when its wait ends (the wait is the pace), and is still
+//! let in when nobody else is parked, the oldest first since its wait ends first: room is never left empty beside a
+//! waiting client. It ends when the queue no longer stands.
 //!
 //! In overload, too, who stayed away longer since it was last refused goes before who came back at once
 //! ([`returns`](crate::returns)).
@@ -31,6 +32,8 @@ use crate::{
 const TARGET: Duration = Duration::from_millis(250);
 /// Time over which the lowest delay counts.
 const INTERVAL: Duration = Duration::from_millis(2500);
+/// Part of the longest wait after which the first give up: their waits are spread over the rest.
+const SHORTEST_WAIT: f64 = 0.8;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -100,6 +103,8 @@ struct Delay {
     overloaded: bool,
     interval_end: Option<Instant>,
     lowest: Duration,
+    /// Clients let in since the interval began.
+    served: u32,
 }
 
 impl Queue {
@@ -187,7 +192,11 @@ impl Queue {
     /// Takes in how long the queue stands; to be called before each use of it.
     pub(crate) fn measure(&mut self, now: Instant) {
         let oldest = self.placed.first().map(|place| self.clients[place as usize].age(now));
-        self.delay.measure(oldest.unwrap_or_default(), now);
+        let (waiting, deadlines) = (self.len(), &self.deadlines);
+        self.delay.measure(oldest.unwrap_or_default(), now, |served| {
+            let longest = deadlines.last().map_or(Duration::ZERO, |&(end, _)| end.saturating_duration_since(now));
+            waiting as f64 > f64::from(served) * longest.div_duration_f64(INTERVAL) * SHORTEST_WAIT
+        });
         if !self.delay.overloaded {
             return;
         }
@@ -240,6 +249,7 @@ impl Queue {
         if let Some(&Client { class, tenant, .. }) = self.get(ticket) {
             self.fair.charge(class, tenant);
         }
+        self.delay.served += 1;
         self.remove(ticket);
     }
 
@@ -313,15 +323,17 @@ impl Client {
 }
 
 impl Delay {
-    fn measure(&mut self, delay: Duration, now: Instant) {
+    /// `hopeless`: with so many let in an interval, who waits now is not served in time.
+    fn measure(&mut self, delay: Duration, now: Instant, hopeless: impl FnOnce(u32) -> bool) {
         match self.interval_end {
             Some(end) if now < end => self.lowest = self.lowest.min(delay),
             end => {
                 // A gap of a whole interval means that nobody waited: a parked client is answered sooner than that.
                 let idle = end.is_none_or(|end| now.saturating_duration_since(end) > INTERVAL && delay <= TARGET);
-                self.overloaded = !idle && self.lowest > TARGET;
+                let stands = !idle && self.lowest > TARGET;
+                self.overloaded = stands && (self.overloaded || hopeless(self.served));
                 self.interval_end = Some(now + INTERVAL);
-                self.lowest = delay;
+                (self.lowest, self.served) = (delay, 0);
             }
         }
     }
@@ -349,7 +361,7 @@ mod tests {
             if ms.is_multiple_of(served_ms) {
                 queue.measure(now);
                 let (head, ..) = queue.head().unwrap();
-                queue.remove(head);
+                queue.serve(head);
             }
         }
         (queue, t0 + Duration::from_secs(seconds))
@@ -383,7 +395,7 @@ mod tests {
         })
         .collect();
         let place = order.iter().position(|&ticket| ticket == other).unwrap();
-        assert!((10..20).contains(&place), "{place}");
+        assert!((30..40).contains(&place), "{place}");
         assert!(order.iter().filter(|&&ticket| ticket != other).eq(&many));
     }
 
@@ -395,6 +407,21 @@ mod tests {
             assert_eq!(queue.head().unwrap().0.serial, queue.parked_total - 1, "newest first");
             assert!(at(&queue, Stage::Placed).len() <= 52 && queue.shed_total() > 0);
         }
+    }
+
+    #[test]
+    fn a_queue_that_stands_but_is_served_before_anybody_gives_up_stays_in_order() {
+        let (mut queue, t0) = (Queue::default(), base());
+        (0..100).for_each(|_| _ = queue.park(client(t0 + INTERVAL), t0));
+        for ms in (0..20_000).step_by(10) {
+            let now = t0 + Duration::from_millis(ms);
+            queue.measure(now);
+            queue.park(client(now + INTERVAL), now);
+            let (head, ..) = queue.head().unwrap();
+            assert_eq!(head.serial, ms / 10, "the oldest");
+            queue.serve(head);
+        }
+        assert!(queue.delay.lowest > 3 * TARGET && !queue.overloaded());
     }
 
     #[test]

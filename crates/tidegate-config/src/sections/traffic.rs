@@ -242,7 +242,7 @@ pub(crate) static UPSTREAM: Section = Section {
             doc: "What tells whose client it is: the client's address (an IPv6 address stands for its /64), the host it \
                   asks for, the Nth segment of its path, a header or a cookie. When clients have to wait the tenants of a \
                   class take turns, however many clients each of them brings: strictly once the queue stands, before that \
-                  as soon as one is 16 turns ahead of another. Clients that lack it are one tenant. A \
+                  as soon as one is 32 turns ahead of another. Clients that lack it are one tenant. A \
                   header or cookie is believed from whoever sends it: who may choose it can be a new tenant each time, \
                   and take more turns than is its due. Live-reloadable: who waits already stays in its place.",
             reason: "Only the application knows what a tenant is; among clients of one, newest first serves best when \

@@ -147,7 +147,7 @@ impl World<'_> {
             self.wheel.push(c.hangs_up, Event::Patience(client));
         } else if matches!(c.state, State::Arriving | State::Parked | State::Dialling) {
             self.hang_up(client);
-            self.turn_away(client, End::Timeout);
+            self.refuse(client, End::Timeout);
         }
     }
 
@@ -165,9 +165,6 @@ impl World<'_> {
     }
 
     pub(super) fn turn_away(&mut self, client: u32, end: End) {
-        if self.now < self.scenario.measured_from {
-            self.out.refused_in_peace += 1;
-        }
         let group = &self.scenario.groups[usize::from(self.clients[client as usize].group)];
         let (draw, network) = (self.draw(client, purpose::DELAY), self.network(client));
         let page = self.luck.draw(client.into(), 0, purpose::PAGE).unit();

@@ -6,7 +6,9 @@ use tidegate_governor::Outcome;
 
 use super::{At, Event, State, World, purpose};
 use crate::{
-    Ns, SECOND, nanos,
+    Ns, SECOND,
+    client::End,
+    nanos,
     policy::{Answer, Dial, Who},
     record::Outage,
     upstream::Job,
@@ -43,11 +45,16 @@ impl World<'_> {
         match answer {
             Answer::Dial(dial) => self.dial(client, dial),
             Answer::Wait => self.clients[client as usize].state = State::Parked,
-            Answer::Refuse(end) => {
-                let end = self.told(client, end);
-                self.turn_away(client, end);
-            }
+            Answer::Refuse(end) => self.refuse(client, end),
         }
+    }
+
+    pub(super) fn refuse(&mut self, client: u32, end: End) {
+        if self.now < self.scenario.measured_from {
+            self.out.refused_in_peace += 1;
+        }
+        let end = self.told(client, end);
+        self.turn_away(client, end);
     }
 
     pub(super) fn dial(&mut self, client: u32, dial: Dial) {

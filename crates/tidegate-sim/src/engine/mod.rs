@@ -132,8 +132,8 @@ impl<'a> World<'a> {
         for (i, &(at, _)) in scenario.script.iter().enumerate() {
             world.wheel.push(at, Event::Script(i as u32));
         }
-        if let Some((scaling, _)) = &world.scaling {
-            world.wheel.push(scaling.every, Event::Scale);
+        if world.scaling.is_some() {
+            world.wheel.push(scenario.measured_from, Event::Scale);
         }
         world.wheel.push(0, Event::Sample);
         world
@@ -198,8 +198,7 @@ impl<'a> World<'a> {
             Event::Exhausted(client, attempt) => {
                 if self.is_at(client, attempt, State::Arriving) {
                     let hint = self.policy(client).hint_at();
-                    let end = self.told(client, End::Closed(hint));
-                    self.turn_away(client, end);
+                    self.refuse(client, End::Closed(hint));
                 }
             }
             Event::Leave(client, attempt) => {

@@ -61,16 +61,17 @@ impl Scenario {
                 "full restart, half the endpoints at 10 % speed",
                 with((0..ALL / 2).map(|e| (t0, Act::Health(e, 0.1))).collect()),
             ),
-            "S7" => s.of(
-                "S7",
-                "one endpoint flaps, 10 s up and 10 s down",
-                (0..9)
-                    .flat_map(|n| {
-                        let begin = 20.0 * f64::from(n);
-                        [(at(begin), Act::Stop(0)), (at(begin + 10.0), Act::Start(0))]
-                    })
-                    .collect(),
-            ),
+            "S7" => {
+                let flaps = (0..9_u32).flat_map(|n| {
+                    let begin = 20.0 * f64::from(n);
+                    [(at(begin), Act::Stop(0)), (at(begin + 10.0), Act::Start(0))]
+                });
+                let mut s = s.of("S7", "one endpoint flaps, 10 s up and 10 s down", flaps.collect());
+                // Sessions come and go, so that it is given some each time; half of what the fleet can take.
+                (s.groups[0].stay, s.groups[0].again) = (Some(2.0 * REFILL), Some(1.0));
+                s.horizon = t0 + nanos(200.0);
+                s
+            }
             "S8" => {
                 let script = vec![(t0, Act::StopProxy(0)), (at(10.0), Act::StartProxy(0))];
                 Self { proxies: 3, ..s.of("S8", "1 of 3 proxies restarts", script) }
@@ -199,7 +200,8 @@ impl Scenario {
         }
     }
 
-    /// A day in two hours: demand between a third and all, sessions of ten minutes, a scaler in the loop.
+    /// A day in two hours: demand between a third and all, sessions of ten minutes, a scaler in the loop, from when the
+    /// first third is in: before that it would take it for a fleet that nobody needs.
     fn day(clients: u32) -> Self {
         let s = Self::full(clients);
         let (stay, day) = (600.0, 7200.0);
@@ -219,7 +221,7 @@ impl Scenario {
                 boot: 60 * SECOND,
                 calm: 300 * SECOND,
             }),
-            measured_from: 60 * SECOND,
+            measured_from: nanos(stay),
             horizon: nanos(day),
             ..s.of("S11", "a day in two hours, with an autoscaler", Vec::new())
         }
