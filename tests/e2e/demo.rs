@@ -1,8 +1,8 @@
-//! The demo page in Chromium: what its two columns show of each ending.
+//! The demo page in browsers: what its two columns show of each ending.
 
 use std::process::Stdio;
 
-use harness::browser::Browser;
+use harness::browser::{Browser, Kind};
 use harness::tidegate::binary;
 use harness::{eventually, within};
 use serde_json::{Value, json};
@@ -54,8 +54,17 @@ fn assert_says(cell: &Value, code: u16, reason: &str, clean: bool) {
 }
 
 #[tokio::test]
-async fn the_demo_page_shows_the_truth_beside_1006() {
-    let Some(mut browser) = Browser::start().await else { return };
+async fn the_demo_page_shows_the_truth_beside_1006_in_chromium() {
+    show_the_truth(Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn the_demo_page_shows_the_truth_beside_1006_in_firefox() {
+    show_the_truth(Kind::Firefox).await;
+}
+
+async fn show_the_truth(kind: Kind) {
+    let Some(mut browser) = kind.start().await else { return };
     let (_demo, url) = start().await;
     browser.go_to(&url).await;
 

@@ -1,45 +1,31 @@
 //! What real clients report when the upstream ends their session, each Close having passed through tidegate.
 //!
-//! One table holds what they report today, also where that is not what was sent, so that a library that changes its
-//! mind is noticed. Firefox is not in it: Debian's is driven over another protocol than Chromium, and both follow the
-//! same specification of `onclose`.
+//! The table of docs/clients.md holds what they report today, also where that is not what was sent, so that a library
+//! that changes its mind is noticed.
 
 use futures_util::{SinkExt, StreamExt};
-use harness::browser::Browser;
-use harness::{Backend, Runtime, Setup, Tidegate};
+use harness::scratch::package_directory;
+use harness::{Backend, Runtime, Setup, Tidegate, browser};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-/// The first line has what the upstream sends. `+`: the client connects again of its own accord.
-///
-/// The WHATWG interface calls an empty Close 1005. `aiohttp` calls it 0, and `tungstenite` has no frame to show.
-/// `tungstenite` takes 1014 for a breach of the protocol. SignalR has no error for 1000, and connects again all the
-/// same. graphql-ws takes codes below 2000 for final, except those that it knows to pass.
-const TABLE: &str = "
-            | 1000 done   | empty  | 1008   | 1011   | 1012   | 1013   | 1014                    | 4001 bye
-Chromium    | 1000 done   | 1005   | 1008   | 1011   | 1012   | 1013   | 1014                    | 4001 bye
-ws          | 1000 done   | 1005   | 1008   | 1011   | 1012   | 1013   | 1014                    | 4001 bye
-undici      | 1000 done   | 1005   | 1008   | 1011   | 1012   | 1013   | 1014                    | 4001 bye
-websockets  | 1000 done   | 1005   | 1008   | 1011   | 1012   | 1013   | 1014                    | 4001 bye
-aiohttp     | 1000 done   | 0      | 1008   | 1011   | 1012   | 1013   | 1014                    | 4001 bye
-tungstenite | 1000 done   | none   | 1008   | 1011   | 1012   | 1013   | 1002 Protocol violation | 4001 bye
-Socket.IO   | 1000 done + | 1005 + | 1008 + | 1011 + | 1012 + | 1013 + | 1014 +                  | 4001 bye +
-graphql-ws  | 1000 done + | 1005 + | 1008   | 1011   | 1012 + | 1013 + | 1014 +                  | 4001 bye +
-SignalR     | no error +  | 1005 + | 1008 + | 1011 + | 1012 + | 1013 + | 1014 +                  | 4001 bye +
-Phoenix     | 1000 done + | 1005 + | 1008 + | 1011 + | 1012 + | 1013 + | 1014 +                  | 4001 bye +
-";
+/// The table's first row: what the upstream sends.
+const SENT: [&str; 8] = ["1000 done", "empty", "1008", "1011", "1012", "1013", "1014", "4001 bye"];
 
-fn cells(line: &str) -> impl Iterator<Item = &str> {
-    line.split('|').map(str::trim)
+/// What the table of docs/clients.md says of this client.
+fn row(client: &str) -> [String; SENT.len()] {
+    let page = std::fs::read_to_string(package_directory().join("../docs/clients.md")).expect("docs/clients.md");
+    let start = format!("| {client} |");
+    let line = page.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("no row {start:?}"));
+    let cells: Vec<_> = line.trim_end_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+    cells.try_into().unwrap_or_else(|cells| panic!("{SENT:?} and not as many: {cells:?}"))
 }
 
 /// Compares the client's row with what it hears at each Close.
 async fn check(client: &str, mut hear: impl AsyncFnMut(&'static str) -> String) {
-    let mut lines = TABLE.lines().filter(|line| !line.is_empty());
-    let closes = cells(lines.next().expect("a first line"));
-    let row = lines.map(cells).find_map(|mut row| (row.next() == Some(client)).then_some(row));
+    assert_eq!(row("sent"), SENT, "the table is of what is sent here");
     let mut differences = Vec::new();
-    for (close, expected) in closes.skip(1).zip(row.expect("a row for every client")) {
+    for (close, expected) in SENT.into_iter().zip(row(client)) {
         let heard = hear(close).await;
         if heard != expected {
             differences.push(format!("at {close:?} it heard {heard:?}, not {expected:?}"));
@@ -78,6 +64,17 @@ async fn echo(node: &Runtime) -> (Tidegate, Backend) {
     (Setup::proxy_to(backend.address()).start().await, backend)
 }
 
+async fn check_browser(kind: browser::Kind) {
+    let (Some(mut browser), Some(node)) = (kind.start().await, Runtime::node()) else { return };
+    let (gate, _backend) = echo(&node).await;
+    check(kind.name(), async |close| {
+        browser.open_socket(close, &gate.url("/")).await;
+        browser.call_socket(close, "send", json!([command(close)])).await;
+        words(&browser.socket_closed(close).await)
+    })
+    .await;
+}
+
 /// Checks a client whose script sends `say`.
 async fn check_script(client: &str, runtime: Option<Runtime>, script: &str, library: &str) {
     let (Some(runtime), Some(node)) = (runtime, Runtime::node()) else { return };
@@ -104,14 +101,12 @@ async fn check_protocol(client: &str, peers: &str, scheme: &str, hear: impl Fn(V
 
 #[tokio::test]
 async fn chromium_reports_what_the_table_says() {
-    let (Some(mut browser), Some(node)) = (Browser::start().await, Runtime::node()) else { return };
-    let (gate, _backend) = echo(&node).await;
-    check("Chromium", async |close| {
-        browser.open_socket(close, &gate.url("/")).await;
-        browser.call_socket(close, "send", json!([command(close)])).await;
-        words(&browser.socket_closed(close).await)
-    })
-    .await;
+    check_browser(browser::Kind::Chromium).await;
+}
+
+#[tokio::test]
+async fn firefox_reports_what_the_table_says() {
+    check_browser(browser::Kind::Firefox).await;
 }
 
 #[tokio::test]

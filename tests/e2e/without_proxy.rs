@@ -1,6 +1,6 @@
 //! The harness itself, with no proxy between its peers: what fails here is not tidegate's fault.
 
-use harness::browser::Browser;
+use harness::browser::Kind;
 use harness::certificate::Certificate;
 use harness::raw::{Close, Ending, pair};
 use harness::script::closed_with;
@@ -60,14 +60,17 @@ async fn real_clients_understand_the_raw_echo() {
 }
 
 #[tokio::test]
-async fn chromium_understands_the_raw_echo() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let echo = Echo::start().await;
-    browser.open_socket("a", &format!("ws://{}/", echo.address())).await;
-    browser.call_socket("a", "close", json!([3001, "bye"])).await;
-    let closed = browser.socket_closed("a").await;
-    assert!(closed_with(&closed, 3001, "bye") && closed["wasClean"] == true, "{closed}");
-    assert_eq!(browser.evaluate("1 + 1").await, 2);
+async fn browsers_understand_the_raw_echo() {
+    for kind in [Kind::Chromium, Kind::Firefox] {
+        let Some(mut browser) = kind.start().await else { continue };
+        let echo = Echo::start().await;
+        browser.open_socket("a", &format!("ws://{}/", echo.address())).await;
+        browser.call_socket("a", "close", json!([3001, "bye"])).await;
+        let closed = browser.socket_closed("a").await;
+        assert!(closed_with(&closed, 3001, "bye") && closed["wasClean"] == true, "{}: {closed}", kind.name());
+        let value = json!({ "a": [1, "b", null, true] });
+        assert_eq!(browser.evaluate(&format!("Promise.resolve({value})")).await, value, "{}", kind.name());
+    }
 }
 
 #[test]

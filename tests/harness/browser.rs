@@ -1,10 +1,62 @@
-//! Chromium, driven over its DevTools protocol by `tests/peers/browser.js`.
+//! Browsers, driven by `tests/peers/browser.js`.
 
 use serde_json::{Value, json};
 
 use crate::scratch::Scratch;
 use crate::script::{Runtime, Script};
 use crate::tools::Tool;
+
+/// A browser that can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Over its DevTools protocol.
+    Chromium,
+    /// Over WebDriver BiDi.
+    Firefox,
+}
+
+impl Kind {
+    /// Its name, for messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chromium => "Chromium",
+            Self::Firefox => "Firefox",
+        }
+    }
+
+    /// Starts it; `None` when it cannot be had, which has then been said.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(self) -> Option<Browser> {
+        self.start_with(false).await
+    }
+
+    /// As [`Self::start`]; it takes any certificate.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_trusting(self) -> Option<Browser> {
+        self.start_with(true).await
+    }
+
+    async fn start_with(self, trusting: bool) -> Option<Browser> {
+        let tool = match self {
+            Self::Chromium => Tool::Chromium,
+            Self::Firefox => Tool::Firefox,
+        };
+        let (program, node) = (tool.need()?, Runtime::node()?);
+        let browser = self.name().to_lowercase();
+        let profile = Scratch::new(&browser);
+        let options =
+            json!({ "browser": browser, "program": program, "profile": profile.path(), "trusting": trusting });
+        let mut script = node.script("browser", &options);
+        // Seconds of work even on an idle machine, so each half may take as long as any other event.
+        script.event("started").await;
+        script.event("ready").await;
+        Some(Browser { script, _profile: profile })
+    }
+}
 
 /// A running browser with one page. It is killed on drop.
 #[derive(Debug)]
@@ -14,31 +66,6 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it; `None` when it cannot be had, which has then been said.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub async fn start() -> Option<Self> {
-        Self::start_with(&[]).await
-    }
-
-    /// As [`Self::start`]; it takes any certificate.
-    ///
-    /// # Panics
-    /// As [`Self::start`].
-    pub async fn start_trusting() -> Option<Self> {
-        Self::start_with(&["--ignore-certificate-errors"]).await
-    }
-
-    async fn start_with(flags: &[&str]) -> Option<Self> {
-        let (chromium, node) = (Tool::Chromium.need()?, Runtime::node()?);
-        let profile = Scratch::new("chromium");
-        let mut script =
-            node.script("browser", &json!({ "chromium": chromium, "profile": profile.path(), "flags": flags }));
-        script.event("ready").await;
-        Some(Self { script, _profile: profile })
-    }
-
     /// Opens another page and waits until it has loaded.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! Brings what the tests need and the machine may lack: other people's WebSocket peers, a browser, Prometheus.
+//! Brings what the tests need and the machine may lack: other people's WebSocket peers, browsers, Prometheus.
 //!
 //! Packages of npm and PyPI go to `target/tools`, in exactly the versions of `tests/tools`. Programs are taken from
 //! the path, else from the system's packages where that may be done. What cannot be brought is said on the terminal,
@@ -20,6 +20,8 @@ pub enum Tool {
     Python,
     /// Chromium or Chrome.
     Chromium,
+    /// Firefox, of the release with long support where there is a choice.
+    Firefox,
     /// The `openssl` command.
     Openssl,
     /// The Prometheus server.
@@ -42,10 +44,11 @@ pub enum Tool {
 
 impl Tool {
     /// Everything the tests need.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Node,
         Self::Python,
         Self::Chromium,
+        Self::Firefox,
         Self::Openssl,
         Self::Prometheus,
         Self::Promtool,
@@ -75,10 +78,11 @@ impl Tool {
         match self {
             Self::Node => bring_node(&tools),
             Self::Python => bring_python(&tools),
-            Self::Chromium => match find(&["chromium", "chromium-browser", "google-chrome"]) {
-                Some(found) => Ok(found),
-                None => find_or_install("chromium", "chromium"),
-            },
+            Self::Chromium => find(&["chromium", "chromium-browser", "google-chrome"])
+                .map_or_else(|| find_or_install("chromium", "chromium"), Ok),
+            Self::Firefox => {
+                find(&["firefox-esr", "firefox"]).map_or_else(|| find_or_install("firefox-esr", "firefox-esr"), Ok)
+            }
             Self::Openssl => find_or_install("openssl", "openssl"),
             Self::Prometheus => bring_from_package(&tools, "prometheus", "prometheus"),
             Self::Promtool => bring_from_package(&tools, "prometheus", "promtool"),

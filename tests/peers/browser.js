@@ -1,8 +1,6 @@
-// Drives one page of Chromium over the DevTools protocol. Commands come as lines of JSON on stdin, events go to
-// stdout: see harness/browser.rs.
+// Drives one page of a browser. Commands come as lines of JSON on stdin, events go to stdout: see harness/browser.rs.
 const http = require('http');
 const readline = require('readline');
-const { spawn } = require('child_process');
 
 const options = JSON.parse(process.argv[2]);
 const report = (event, fields) => console.log(JSON.stringify({ event, ...fields }));
@@ -10,27 +8,10 @@ const report = (event, fields) => console.log(JSON.stringify({ event, ...fields 
 main().catch((error) => report('error', { what: String(error?.stack ?? error) }));
 
 async function main() {
-  const devtools = startChromium();
-  const { targetId } = await devtools.call('Target.createTarget', { url: 'about:blank' });
-  const { sessionId } = await devtools.call('Target.attachToTarget', { targetId, flatten: true });
-  const page = (method, params) => devtools.call(method, params, sessionId);
-
-  devtools.on('Runtime.bindingCalled', ({ payload }) => console.log(payload));
-  await page('Page.enable');
-  await page('Runtime.enable');
-  await page('Runtime.addBinding', { name: 'report' });
-
-  const goTo = async (url) => {
-    const loaded = devtools.once('Page.loadEventFired');
-    await page('Page.navigate', { url });
-    await loaded;
-  };
-  const evaluate = async (expression) => {
-    const params = { expression, awaitPromise: true, returnByValue: true };
-    const { result, exceptionDetails } = await page('Runtime.evaluate', params);
-    if (exceptionDetails) throw new Error(JSON.stringify(exceptionDetails));
-    return result.value;
-  };
+  const start = require(`./browser/${options.browser}`);
+  const ended = (code) => report('error', { what: `${options.browser} ended with ${code}` });
+  const { goTo, evaluate } = await start(options, console.log, ended);
+  report('started');
 
   await goTo(await servePage());
   report('ready');
@@ -49,63 +30,8 @@ async function main() {
       await evaluate(`sockets[${JSON.stringify(command.socket)}].${command.method}(...${JSON.stringify(command.arguments)})`);
     }
   }
-}
-
-/**
- * Starts Chromium; gives a client of its DevTools. They talk through a pipe, so that Chromium ends when we do, however
- * we end.
- */
-function startChromium() {
-  const chromium = spawn(
-    options.chromium,
-    [
-      '--headless=new',
-      '--no-sandbox', // it does not start as root otherwise
-      '--disable-gpu',
-      '--disable-quic',
-      '--disable-dev-shm-usage',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--no-proxy-server',
-      ...options.flags,
-      '--remote-debugging-pipe',
-      `--user-data-dir=${options.profile}`,
-    ],
-    { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] },
-  );
-  chromium.on('exit', (code) => report('error', { what: `Chromium ended with ${code}` }));
-  return connect(chromium.stdio[3], chromium.stdio[4]);
-}
-
-/** A client of the DevTools protocol: JSON texts, each with a zero behind it. */
-function connect(output, input) {
-  const calls = new Map();
-  const listeners = new Map();
-  let next = 1;
-  let received = '';
-  input.setEncoding('utf8').on('data', (data) => {
-    const texts = (received + data).split('\0');
-    received = texts.pop();
-    texts.forEach((text) => handle(JSON.parse(text)));
-  });
-  function handle({ id, method, params, result, error }) {
-    if (method) listeners.get(method)?.(params);
-    else if (error) calls.get(id).reject(new Error(JSON.stringify(error)));
-    else calls.get(id).resolve(result);
-    calls.delete(id);
-  }
-  return {
-    call: (method, params = {}, sessionId = undefined) =>
-      new Promise((resolve, reject) => {
-        calls.set(next, { resolve, reject });
-        output.write(JSON.stringify({ id: next, method, params, sessionId }) + '\0');
-        next += 1;
-      }),
-    on: (method, listener) => listeners.set(method, listener),
-    once: (method) => new Promise((resolve) => listeners.set(method, resolve)),
-  };
+  // Nobody is left to drive it.
+  process.exit();
 }
 
 /** What a page needs to open sockets. */
