@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{client::Session, clock};
+use bench_rig::clock;
+
+use crate::client::Session;
 
 const MANY: usize = 20;
 const EVERY: Duration = Duration::from_millis(100);

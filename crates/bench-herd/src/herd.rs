@@ -11,10 +11,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    client::{End, Kind, Manner, Session},
-    clock,
-};
+use bench_rig::clock;
+
+use crate::client::{End, Kind, Manner, Session};
 
 /// What the clients want.
 #[derive(Clone, Debug)]

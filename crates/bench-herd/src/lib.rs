@@ -3,7 +3,6 @@
 
 pub mod bystanders;
 pub mod client;
-pub mod clock;
 pub mod herd;
 pub mod server;
 pub mod work;
@@ -13,12 +12,3 @@ pub use client::Kind;
 pub use herd::{Crowd, Herd};
 pub use server::Server;
 pub use work::Capacity;
-
-/// Raises the soft limit of open files to the hard one, which it returns.
-pub fn raise_descriptors() -> u64 {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    // Else fewer connections are opened, and that is seen.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
-    limit.current.unwrap_or(1 << 20)
-}

@@ -2,20 +2,18 @@
 //! Run by `cargo xtask bench herd`, which builds what this needs. One contender runs at a time; the clients, the server
 //! and the proxy are processes of their own.
 
-mod contenders;
 mod report;
 mod scenario;
 mod served;
+mod stage;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use bench_herd::{Capacity, raise_descriptors};
+use bench_herd::Capacity;
+use bench_rig::{Contender, Rig, clock, descriptors};
 use clap::{Parser, Subcommand};
 
-use crate::{
-    contenders::{Contender, Programs},
-    scenario::Scenario,
-};
+use crate::scenario::Scenario;
 
 #[derive(Parser, Debug)]
 #[command(about = "tidegate, nginx and HAProxy before a herd")]
@@ -35,13 +33,7 @@ enum Command {
 #[derive(clap::Args, Debug)]
 struct Compare {
     #[command(flatten)]
-    programs: Programs,
-    /// Where the proxies keep their files.
-    #[arg(long)]
-    scratch: PathBuf,
-    /// The workspace, whose docs/herd.md gets the table.
-    #[arg(long)]
-    root: Option<PathBuf>,
+    rig: Rig,
     /// Connections of the herd. The server's capacity grows with them.
     #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(100..=9000))]
     clients: u32,
@@ -87,7 +79,8 @@ fn main() -> ExitCode {
 }
 
 fn compare(arguments: &Compare) -> Result<(), String> {
-    let files = raise_descriptors();
+    descriptors::raise();
+    let files = descriptors::allowed();
     // A proxy has two for each client, and some for itself.
     let clients = arguments.clients as usize;
     if files < 2 * u64::from(arguments.clients) + 500 {
@@ -102,7 +95,7 @@ fn compare(arguments: &Compare) -> Result<(), String> {
             if arguments.only.as_ref().is_some_and(|only| !contender.name().eq_ignore_ascii_case(only)) {
                 continue;
             }
-            let outcomes = scenario.run(contender, &arguments.programs, &arguments.scratch, clients);
+            let outcomes = scenario.run(contender, &arguments.rig, clients);
             let outcomes = outcomes.map_err(|why| format!("{}, {}: {why}", scenario.name(), contender.name()))?;
             outcomes.iter().for_each(|outcome| println!("{}", report::line(outcome)));
             rows.extend(outcomes);
@@ -110,8 +103,11 @@ fn compare(arguments: &Compare) -> Result<(), String> {
     }
     let table = report::table(&rows);
     println!("\n{table}");
-    let whole = arguments.only.is_none() && arguments.scenario.is_none();
-    let Some(root) = arguments.root.as_ref().filter(|_| whole) else { return Ok(()) };
-    let head = contenders::versions(&arguments.programs, clients);
-    report::place(&root.join("docs/herd.md"), &format!("{table}\n\n{head}"))
+    if arguments.only.is_some() || arguments.scenario.is_some() {
+        return Ok(());
+    }
+    let (versions, date) = (arguments.rig.versions(), clock::today());
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let foot = format!("{versions}; {clients} clients; {processors} processors; {date}.");
+    arguments.rig.publish("docs/herd.md", "herd", &format!("{table}\n\n{foot}"))
 }

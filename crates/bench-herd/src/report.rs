@@ -1,6 +1,6 @@
 //! What was found, as the table of `docs/herd.md`.
 
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::scenario::Outcome;
 
@@ -59,14 +59,4 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
         table += &format!("\n| {} | {} | {} |", outcome.scenario, outcome.contender.name(), cells(outcome).join(" | "));
     }
     table
-}
-
-/// Puts a text between the two marks of a page.
-pub(crate) fn place(page: &Path, text: &str) -> Result<(), String> {
-    let fail = |why: &str| format!("{}: {why}", page.display());
-    let old = fs::read_to_string(page).map_err(|error| fail(&error.to_string()))?;
-    let (begin, end) = ("<!-- bench:herd -->\n", "<!-- /bench:herd -->");
-    let (before, rest) = old.split_once(begin).ok_or_else(|| fail("nowhere to put the table"))?;
-    let (_, after) = rest.split_once(end).ok_or_else(|| fail("nowhere to end the table"))?;
-    fs::write(page, format!("{before}{begin}\n{text}\n\n{end}{after}")).map_err(|error| fail(&error.to_string()))
 }

@@ -2,18 +2,15 @@
 
 use std::{
     net::SocketAddr,
-    path::Path,
     sync::atomic::Ordering::Relaxed,
     thread,
     time::{Duration, Instant},
 };
 
-use bench_herd::{Bystanders, Capacity, Crowd, Herd, Kind, Server, clock, server::free_address};
+use bench_herd::{Bystanders, Capacity, Crowd, Herd, Kind, Server};
+use bench_rig::{Contender, Rig, clock, free_address};
 
-use crate::{
-    contenders::{Contender, Programs, Stage},
-    served::Served,
-};
+use crate::{served::Served, stage::Stage};
 
 /// Seconds of a handshake on an idle server.
 const BASE: f64 = 0.2;
@@ -86,13 +83,7 @@ impl Scenario {
         )
     }
 
-    pub(crate) fn run(
-        self,
-        contender: Contender,
-        programs: &Programs,
-        scratch: &Path,
-        clients: usize,
-    ) -> Result<Vec<Outcome>, String> {
+    pub(crate) fn run(self, contender: Contender, rig: &Rig, clients: usize) -> Result<Vec<Outcome>, String> {
         let fail = |error: std::io::Error| error.to_string();
         let capacity = self.capacity(clients);
         let count = if self == Self::OneOfTwo { 2 } else { 1 };
@@ -113,7 +104,7 @@ impl Scenario {
             rate: (self != Self::Overload).then_some(rate),
             warm_after,
         };
-        let proxy = contender.start(programs, scratch, &stage)?;
+        let proxy = stage.start(contender, rig)?;
         let bystanders = Bystanders::start(proxy.address).map_err(fail)?;
         let crowd = Crowd {
             clients,

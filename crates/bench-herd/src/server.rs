@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener as Listener},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bench_rig::clock;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -24,7 +25,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    client, clock,
+    client,
     work::{Capacity, Work},
 };
 
@@ -93,14 +94,6 @@ impl Drop for Server {
         self.stop.store(true, Relaxed);
         let _ = self.thread.take().map(JoinHandle::join);
     }
-}
-
-/// A free address of loopback. Another process might take it before its server does.
-///
-/// # Errors
-/// There is none.
-pub fn free_address() -> io::Result<SocketAddr> {
-    Listener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
 struct State {

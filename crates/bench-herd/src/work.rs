@@ -105,7 +105,7 @@ mod tests {
 
     /// Handshakes done in ten seconds with always so many at work.
     fn done(capacity: Capacity, at_once: usize, health: f64) -> usize {
-        let t0 = crate::clock::now();
+        let t0 = bench_rig::clock::now();
         let (mut work, mut done) = (Work::new(capacity, t0), 0);
         for ms in 0..10_000 {
             work.advance(health, t0 + Duration::from_millis(ms));

@@ -8,8 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bench_rig::clock;
+
 use crate::{
-    clock, cpu,
+    cpu,
     frames::{self, BINARY, CLOSE, TEXT},
     trace::Trace,
     world::{Id, Seen, World},

@@ -5,7 +5,6 @@
 //! turns within a round, and the order changes from round to round; tidegate's cost is compared with the best other
 //! of the same round, and the median of the rounds is what counts.
 
-mod clock;
 mod configs;
 mod connection;
 mod cpu;
@@ -20,12 +19,13 @@ mod world;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use bench_rig::{Rig, clock, descriptors};
 use clap::Parser;
 
 use crate::{
     frames::{BINARY, TEXT},
     loads::Load,
-    proxies::{Programs, Proxy, Running, Stage},
+    proxies::{Proxy, Running, Stage},
     report::Row,
     world::World,
 };
@@ -34,13 +34,10 @@ use crate::{
 #[derive(Parser, Debug)]
 struct Arguments {
     #[command(flatten)]
-    programs: Programs,
-    /// Where the proxies keep their files.
+    rig: Rig,
+    /// Counts system calls.
     #[arg(long)]
-    scratch: PathBuf,
-    /// The workspace, whose docs/performance.md and README.md get the tables.
-    #[arg(long)]
-    root: Option<PathBuf>,
+    strace: PathBuf,
     /// Rounds of each load.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -111,7 +108,7 @@ const CALLS: &[Plan] =
     &[echo("echo, 1 session, 32 B", 1, TEXT, 32), plan("handshake and close", "session", Load::Handshakes)];
 
 fn run(arguments: &Arguments) -> Result<(), String> {
-    proxies::raise_descriptors();
+    descriptors::raise();
     if cpu::count() < 2 {
         return Err("one processor is not enough: the generator would take what the proxy is measured by".into());
     }
@@ -119,13 +116,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     // From here on the generator stays on its processor.
     cpu::on_the_proxies_processor(|| {});
     let mut world = World::new().map_err(|error| format!("the load generator: {error}"))?;
-    let stage = Stage {
-        programs: &arguments.programs,
-        scratch: &arguments.scratch,
-        server: world.address(),
-        tls: None,
-        idle_timeout: 3600,
-    };
+    let stage = Stage { rig: &arguments.rig, server: world.address(), tls: None, idle_timeout: 3600 };
     let began = clock::now();
     let chosen = |plan: &&Plan| arguments.only.as_ref().is_none_or(|part| plan.name.contains(part.as_str()));
     let running = Proxy::ALL.map(|proxy| proxy.start(&stage));
@@ -164,10 +155,11 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let truth = report::truth(&rows);
     println!("\n{truth}");
 
-    let Some(root) = arguments.root.as_ref().filter(|_| !arguments.quick) else { return Ok(()) };
+    if arguments.quick {
+        return Ok(());
+    }
     let head = header(arguments);
     let (costs, latencies) = (report::costs(&costs), report::latencies(&latencies));
-    let page = root.join("docs/performance.md");
     for (name, text) in [
         ("machine", &head),
         ("costs", &costs),
@@ -177,10 +169,10 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         ("churn", &churn),
         ("truth", &truth),
     ] {
-        report::place(&page, name, text)?;
+        arguments.rig.publish("docs/performance.md", name, text)?;
     }
-    report::place(&root.join("README.md"), "truth", &format!("{truth}\n\n{head}"))?;
-    println!("\ndocs/performance.md and README.md have the tables, after {:.0?}", clock::now() - began);
+    arguments.rig.publish("README.md", "truth", &format!("{truth}\n\n{head}"))?;
+    println!("\ndone after {:.0?}", clock::now() - began);
     Ok(())
 }
 
@@ -216,7 +208,7 @@ fn rounds(
 
 /// One load with its system calls counted.
 fn traced(arguments: &Arguments, world: &mut World, running: &[Running], plan: &Plan) -> Result<Row, String> {
-    let (window, strace) = (Duration::from_secs(1), Some(arguments.programs.strace.as_path()));
+    let (window, strace) = (Duration::from_secs(1), Some(arguments.strace.as_path()));
     let mut samples = Vec::new();
     for Running { proxy, address, pids, .. } in running.iter().filter(|running| Proxy::PLAIN.contains(&running.proxy)) {
         samples.push((*proxy, plan.load.measure(world, *address, pids, window, strace)?));
@@ -248,17 +240,14 @@ fn header(arguments: &Arguments) -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1)).unwrap_or("unknown");
-    let versions: Vec<_> =
-        Proxy::PLAIN.map(|proxy| format!("{} {}", proxy.name(), proxy.version(&arguments.programs))).into();
-    let date = std::process::Command::new("date").args(["-u", "+%Y-%m-%d"]).output();
-    let date = date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     format!(
-        "{}; {} processors ({}), Linux {}; {} rounds; {date}.",
-        versions.join(", "),
+        "{}; {} processors ({}), Linux {}; {} rounds; {}.",
+        arguments.rig.versions(),
         cpu::count(),
         model.trim(),
         // Without what a distribution adds.
         read("/proc/sys/kernel/osrelease").trim().split('-').next().unwrap_or_default(),
         arguments.rounds,
+        clock::today(),
     )
 }

@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
+use bench_rig::{clock, descriptors};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, pki_types::CertificateDer};
 
 use crate::{
-    clock, cpu,
+    cpu,
     frames::{BINARY, TEXT},
     loads,
-    proxies::{Proxy, Running, Stage, descriptors},
+    proxies::{Proxy, Running, Stage},
     world::World,
 };
 
@@ -50,7 +51,7 @@ pub(crate) struct Churn {
 /// How many sessions at once, with the descriptors there are.
 pub(crate) fn most_sessions() -> usize {
     // The generator has both other ends.
-    9000.min((descriptors() as usize).saturating_sub(1000) / 2)
+    9000.min((descriptors::allowed() as usize).saturating_sub(1000) / 2)
 }
 
 /// Sessions that do nothing.

@@ -1,6 +1,6 @@
 //! What was found, as the tables of `docs/performance.md` and `README.md`.
 
-use std::{fmt::Write, fs, path::Path};
+use std::fmt::Write;
 
 use crate::{
     loads::Sample,
@@ -188,17 +188,6 @@ fn line(table: &mut String, name: &str, what: &str, cells: impl IntoIterator<Ite
             None => write!(table, " – |"),
         };
     }
-}
-
-/// Puts a text between `<!-- bench:NAME -->` and `<!-- /bench:NAME -->` of a page.
-pub(crate) fn place(page: &Path, name: &str, text: &str) -> Result<(), String> {
-    let fail = |why: &str| format!("{}: {why}", page.display());
-    let old = fs::read_to_string(page).map_err(|error| fail(&error.to_string()))?;
-    let (begin, end) = (format!("<!-- bench:{name} -->\n"), format!("<!-- /bench:{name} -->"));
-    let missing = || fail(&format!("nowhere to put the table: {} … {end}", begin.trim_end()));
-    let (before, rest) = old.split_once(&begin).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(&end).ok_or_else(missing)?;
-    fs::write(page, format!("{before}{begin}\n{text}\n\n{end}{after}")).map_err(|error| fail(&error.to_string()))
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -7,9 +7,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::clock;
+use bench_rig::process::{comes_up, kill};
+use rustix::process::Signal;
 
 /// An strace at work.
 pub(crate) struct Trace {
@@ -25,11 +24,7 @@ impl Trace {
         command.args(["-f", "-c", "-o"]).arg(&summary).args(pids.iter().map(|pid| format!("-p{pid}")));
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut child = child.map_err(|error| format!("{}: {error}", program.display()))?;
-        let attached = || {
-            let ended = child.try_wait().ok().flatten().is_some();
-            (ended || pids.iter().all(|&pid| is_traced(pid))).then_some(!ended)
-        };
-        if clock::until(Duration::from_secs(5), attached) != Some(true) {
+        if !comes_up(&mut child, Duration::from_secs(5), || pids.iter().all(|&pid| is_traced(pid))) {
             return Err(format!("{} may not trace the proxies", program.display()));
         }
         Ok(Self { child, summary })
@@ -37,9 +32,7 @@ impl Trace {
 
     /// Detaches; how many calls there were.
     pub(crate) fn end(mut self) -> Result<u64, String> {
-        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
-            kill_process(pid, Signal::INT).map_err(|error| format!("strace: {error}"))?;
-        }
+        kill(&self.child, Signal::INT).map_err(|error| format!("strace: {error}"))?;
         self.child.wait().map_err(|error| format!("strace: {error}"))?;
         let summary = fs::read_to_string(&self.summary).map_err(|error| format!("strace: {error}"))?;
         // Litter in a temporary directory is no reason to fail.

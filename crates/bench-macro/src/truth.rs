@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bench_rig::clock;
+
 use crate::{
-    clock, frames, loads,
+    frames, loads,
     proxies::{Proxy, Stage},
     world::{Seen, World},
 };

@@ -26,34 +26,25 @@ pub(crate) fn micro(bless: bool) -> Result {
 
 /// tidegate beside nginx and HAProxy: see `docs/performance.md`, whose tables this writes.
 pub(crate) fn macro_(arguments: &[&str]) -> Result {
-    let [nginx, haproxy, strace] = bring(["nginx", "haproxy", "strace"])?;
-    build("tidegate", "tidegate")?;
-    build("the load generator", "bench-macro")?;
-    cargo::announce("tidegate beside nginx and HAProxy");
-    let mut command = Command::new(release("bench-macro")?);
-    command.arg("--tidegate").arg(release("tidegate")?).args([
-        "--nginx",
-        &nginx,
-        "--haproxy",
-        &haproxy,
-        "--strace",
-        &strace,
-    ]);
-    command.arg("--scratch").arg(release("bench-macro.scratch")?).arg("--root").arg(cargo::root()).args(arguments);
-    cargo::finish(&mut command)
+    let [strace] = bring(["strace"])?;
+    compare("bench-macro", &["--strace", &strace], arguments)
 }
 
 /// A herd of clients before a server that dies, behind each of the proxies: see `docs/herd.md`, whose table this writes.
 pub(crate) fn herd(arguments: &[&str]) -> Result {
+    compare("bench-herd", &["compare"], arguments)
+}
+
+/// Runs a comparison of tidegate with nginx and HAProxy, with what all of them are told.
+fn compare(package: &str, first: &[&str], arguments: &[&str]) -> Result {
     let [nginx, haproxy] = bring(["nginx", "haproxy"])?;
     build("tidegate", "tidegate")?;
-    build("the herd", "bench-herd")?;
-    cargo::announce("a herd before tidegate, nginx and HAProxy");
-    let mut command = Command::new(release("bench-herd")?);
-    command.arg("compare").arg("--tidegate").arg(release("tidegate")?);
-    command.args(["--nginx", &nginx, "--haproxy", &haproxy]);
-    command.arg("--scratch").arg(release("bench-herd.scratch")?).arg("--root").arg(cargo::root()).args(arguments);
-    cargo::finish(&mut command)
+    build("the comparison", package)?;
+    cargo::announce("tidegate, nginx and HAProxy");
+    let mut command = Command::new(release(package)?);
+    command.args(first).arg("--tidegate").arg(release("tidegate")?).args(["--nginx", &nginx, "--haproxy", &haproxy]);
+    command.arg("--scratch").arg(release(&format!("{package}.scratch"))?);
+    cargo::finish(command.arg("--root").arg(cargo::root()).args(arguments))
 }
 
 /// Builds what is measured as users do: by itself, with the features that it asks for and no others, and all at once,
