@@ -5,10 +5,12 @@
 
 mod auth;
 mod defaults;
+mod listen;
 mod pools;
+mod route;
 mod sharing;
 mod tls;
-mod traffic;
+mod upstream;
 
 use crate::{
     choices::{self, spellings},
@@ -23,10 +25,12 @@ use crate::{
 
 pub(crate) use auth::{FORWARD_AUTH, JWT};
 pub(crate) use defaults::DEFAULTS;
+pub(crate) use listen::LISTEN;
 pub(crate) use pools::{HEALTH, STICKY};
+pub(crate) use route::ROUTE;
 pub(crate) use sharing::CLASS;
 pub(crate) use tls::{FORWARD_AUTH_TLS, LISTEN_TLS, SNI, TLS, UPSTREAM_TLS};
-pub(crate) use traffic::{LISTEN, ROUTE, SERVER, UPSTREAM};
+pub(crate) use upstream::{SERVER, UPSTREAM};
 
 /// All of them, in the order of the reference.
 pub(crate) static SECTIONS: [&Section; 21] = [

@@ -15,6 +15,14 @@ use crate::{
 
 const PEM: Kind = Text("the path of a PEM file");
 
+const PRIVATE_KEY: Key = Key {
+    name: "key",
+    kind: PEM,
+    presence: Required,
+    doc: "Its private key, in PEM, without passphrase.",
+    reason: "Only the operator has it.",
+};
+
 const MIN_VERSION: Key = Key {
     name: "min_version",
     kind: Choice(|| spellings(choices::MIN_VERSION)),
@@ -36,13 +44,7 @@ pub(crate) static LISTEN_TLS: Section = Section {
                   certificate is for, get this one.",
             reason: "Only the operator has one.",
         },
-        Key {
-            name: "key",
-            kind: PEM,
-            presence: Required,
-            doc: "Its private key, in PEM, without passphrase.",
-            reason: "Only the operator has it.",
-        },
+        PRIVATE_KEY,
         Key {
             name: "sni",
             kind: Tables,
@@ -98,13 +100,7 @@ pub(crate) static SNI: Section = Section {
             doc: "The certificate chain, leaf first, in PEM.",
             reason: "Only the operator has one.",
         },
-        Key {
-            name: "key",
-            kind: PEM,
-            presence: Required,
-            doc: "Its private key, in PEM, without passphrase.",
-            reason: "Only the operator has it.",
-        },
+        PRIVATE_KEY,
         Key {
             name: "names",
             kind: List("host names"),
