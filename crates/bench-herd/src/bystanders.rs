@@ -4,15 +4,14 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use bench_rig::clock;
 
-use crate::client::Session;
+use crate::{aside::Aside, client::Session};
 
 const MANY: usize = 20;
 const EVERY: Duration = Duration::from_millis(100);
@@ -22,8 +21,7 @@ const EVERY: Duration = Duration::from_millis(100);
 pub struct Bystanders {
     times: Arc<Mutex<Vec<Duration>>>,
     lost: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _aside: Aside,
 }
 
 impl Bystanders {
@@ -32,24 +30,19 @@ impl Bystanders {
     /// # Errors
     /// No thread, no epoll.
     pub fn start(to: SocketAddr) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (times, lost, stop): (Arc<Mutex<Vec<_>>>, Arc<AtomicU64>, Arc<AtomicBool>) = Default::default();
-        let (all, gone, stopped) = (times.clone(), lost.clone(), stop.clone());
-        let thread = thread::Builder::new().name("bystanders".into()).spawn(move || {
-            runtime.block_on(async {
-                for one in 0..MANY {
-                    let (times, lost) = (all.clone(), gone.clone());
-                    drop(tokio::spawn(async move {
-                        chat(to, one, &times).await;
-                        lost.fetch_add(1, Relaxed);
-                    }));
-                }
-                while !stopped.load(Relaxed) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            });
-        })?;
-        Ok(Self { times, lost, stop, thread: Some(thread) })
+        let (times, lost): (Arc<Mutex<Vec<_>>>, Arc<AtomicU64>) = Default::default();
+        let (all, gone) = (times.clone(), lost.clone());
+        let chatting = async move {
+            for one in 0..MANY {
+                let (times, lost) = (all.clone(), gone.clone());
+                drop(tokio::spawn(async move {
+                    chat(to, one, &times).await;
+                    lost.fetch_add(1, Relaxed);
+                }));
+            }
+            std::future::pending().await
+        };
+        Ok(Self { times, lost, _aside: Aside::start("bystanders", Aside::runtime()?, chatting)? })
     }
 
     /// 99 % of the round trips since this was last asked were as fast. `None`: too few to say.
@@ -62,13 +55,6 @@ impl Bystanders {
     /// Sessions that ended.
     pub fn lost(&self) -> u64 {
         self.lost.load(Relaxed)
-    }
-}
-
-impl Drop for Bystanders {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -5,15 +5,17 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use bench_rig::clock;
 
-use crate::client::{End, Kind, Manner, Session};
+use crate::{
+    aside::Aside,
+    client::{End, Kind, Manner, Session},
+};
 
 /// What the clients want.
 #[derive(Clone, Debug)]
@@ -65,8 +67,7 @@ impl Seen {
 pub struct Herd {
     /// What they see.
     pub seen: Arc<Seen>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _aside: Aside,
 }
 
 impl Herd {
@@ -75,27 +76,15 @@ impl Herd {
     /// # Errors
     /// No thread, no epoll.
     pub fn start(crowd: Crowd) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (seen, stop): (Arc<Seen>, Arc<AtomicBool>) = Default::default();
-        let (crowd, counts, stopped) = (Arc::new(crowd), seen.clone(), stop.clone());
-        let thread = thread::Builder::new().name("herd".into()).spawn(move || {
-            runtime.block_on(async {
-                for client in 0..crowd.clients {
-                    drop(tokio::spawn(life(client, crowd.clone(), counts.clone())));
-                }
-                while !stopped.load(Relaxed) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            });
-        })?;
-        Ok(Self { seen, stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Herd {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
+        let seen = Arc::new(Seen::default());
+        let (crowd, counts) = (Arc::new(crowd), seen.clone());
+        let living = async move {
+            for client in 0..crowd.clients {
+                drop(tokio::spawn(life(client, crowd.clone(), counts.clone())));
+            }
+            std::future::pending().await
+        };
+        Ok(Self { seen, _aside: Aside::start("herd", Aside::runtime()?, living)? })
     }
 }
 

@@ -6,9 +6,8 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -25,6 +24,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    aside::Aside,
     client,
     work::{Capacity, Work},
 };
@@ -59,8 +59,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// What it does.
     pub stats: Arc<Stats>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _aside: Aside,
 }
 
 impl Server {
@@ -69,7 +68,7 @@ impl Server {
     /// # Errors
     /// The address cannot be had.
     pub fn start(address: SocketAddr, number: u64, capacity: Capacity) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = Aside::runtime()?;
         let listener = {
             let _within = runtime.enter();
             let socket = TcpSocket::new_v4()?;
@@ -79,20 +78,10 @@ impl Server {
             socket.listen(4096)?
         };
         let address = listener.local_addr()?;
-        let (stats, stop): (Arc<Stats>, Arc<AtomicBool>) = Default::default();
+        let stats = Arc::new(Stats::default());
         let state = State { number, work: Mutex::new(Work::new(capacity, clock::now())), stats: stats.clone() };
-        let stopped = stop.clone();
-        let thread = thread::Builder::new().name(format!("server {number}")).spawn(move || {
-            runtime.block_on(serve(listener, Arc::new(state), &stopped));
-        })?;
-        Ok(Self { address, stats, stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
+        let aside = Aside::start(&format!("server {number}"), runtime, serve(listener, Arc::new(state)))?;
+        Ok(Self { address, stats, _aside: aside })
     }
 }
 
@@ -120,9 +109,9 @@ impl State {
     }
 }
 
-async fn serve(listener: TcpListener, state: Arc<State>, stop: &AtomicBool) {
+async fn serve(listener: TcpListener, state: Arc<State>) {
     let accepting = state.clone();
-    let accept = tokio::spawn(async move {
+    tokio::spawn(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(session(stream, accepting.clone()))),
@@ -131,7 +120,7 @@ async fn serve(listener: TcpListener, state: Arc<State>, stop: &AtomicBool) {
             }
         }
     });
-    while !stop.load(Relaxed) {
+    loop {
         tokio::time::sleep(TICK).await;
         state.work(|work| {
             while let Some(done) = work.finished() {
@@ -140,7 +129,6 @@ async fn serve(listener: TcpListener, state: Arc<State>, stop: &AtomicBool) {
             }
         });
     }
-    accept.abort();
 }
 
 /// One connection. Whatever fails ends it, as clients notice.
