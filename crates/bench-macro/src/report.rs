@@ -61,12 +61,8 @@ fn cost_in_digits(cost: f64) -> String {
 
 /// What a session costs in processor time.
 pub(crate) fn costs(rows: &[Row]) -> String {
-    let mut table = String::from("| microseconds of the proxy | a |");
-    for proxy in Proxy::ALL {
-        let _ = write!(table, " {} |", proxy.name());
-    }
-    table += " tidegate / best other, median (least to most) |\n|---|---|";
-    table += &"---:|".repeat(Proxy::ALL.len() + 1);
+    let more = "tidegate / best other, median (least to most)";
+    let mut table = head(&["microseconds of the proxy", "a"], Proxy::ALL.map(Proxy::name).into_iter().chain([more]));
     for row in rows {
         let _ = write!(table, "\n| {} | {} |", row.name, row.unit);
         for proxy in Proxy::ALL {
@@ -84,12 +80,7 @@ pub(crate) fn costs(rows: &[Row]) -> String {
 
 /// What clients feel, and how often the proxy is woken for it.
 pub(crate) fn latencies(rows: &[Row]) -> String {
-    let mut table = String::from("| | |");
-    for proxy in Proxy::PLAIN {
-        let _ = write!(table, " {} |", proxy.name());
-    }
-    table += " no proxy |\n|---|---|";
-    table += &"---:|".repeat(Proxy::PLAIN.len() + 1);
+    let mut table = head(&["", ""], Proxy::PLAIN.map(Proxy::name).into_iter().chain(["no proxy"]));
     for row in rows {
         let p99 = |sample: &Sample| sample.p99.unwrap_or(f64::NAN);
         let direct = median(row.direct.iter().map(p99));
@@ -103,12 +94,7 @@ pub(crate) fn latencies(rows: &[Row]) -> String {
 
 /// What is asked of the kernel.
 pub(crate) fn calls(rows: &[Row]) -> String {
-    let mut table = String::from("| system calls | a |");
-    for proxy in Proxy::PLAIN {
-        let _ = write!(table, " {} |", proxy.name());
-    }
-    table += "\n|---|---|";
-    table += &"---:|".repeat(Proxy::PLAIN.len());
+    let mut table = head(&["system calls", "a"], Proxy::PLAIN.map(Proxy::name));
     for row in rows {
         let calls = |sample: &Sample| sample.calls.unwrap_or(f64::NAN);
         line(&mut table, &row.name, row.unit, Proxy::PLAIN.map(|proxy| row.each(proxy, calls)), 1);
@@ -118,12 +104,7 @@ pub(crate) fn calls(rows: &[Row]) -> String {
 
 /// What sessions hold.
 pub(crate) fn memory(plain: &[(Proxy, Idle)], tls: &[(Proxy, Idle)], many: &[(Proxy, usize, Idle)]) -> String {
-    let mut table = String::from("| KiB a session | |");
-    for proxy in Proxy::PLAIN {
-        let _ = write!(table, " {} |", proxy.name());
-    }
-    table += "\n|---|---|";
-    table += &"---:|".repeat(Proxy::PLAIN.len());
+    let mut table = head(&["KiB a session", ""], Proxy::PLAIN.map(Proxy::name));
     let of = |all: &[(Proxy, Idle)], figure: fn(&Idle) -> f64| {
         Proxy::PLAIN.map(|proxy| all.iter().find(|(of, _)| *of == proxy).map(|(_, idle)| figure(idle)))
     };
@@ -178,6 +159,17 @@ pub(crate) fn truth(rows: &[(&str, Vec<(Proxy, String)>)]) -> String {
         }
     }
     table
+}
+
+/// A table's head: columns of words, then columns of figures.
+fn head(words: &[&str], figures: impl IntoIterator<Item = &'static str>) -> String {
+    let (mut names, mut rule) = (String::from("|"), String::from("|"));
+    let columns = words.iter().map(|name| (*name, "---|")).chain(figures.into_iter().map(|name| (name, "---:|")));
+    for (name, line) in columns {
+        names += &if name.is_empty() { " |".to_owned() } else { format!(" {name} |") };
+        rule += line;
+    }
+    format!("{names}\n{rule}")
 }
 
 fn line(table: &mut String, name: &str, what: &str, cells: impl IntoIterator<Item = Option<f64>>, digits: usize) {
