@@ -1,5 +1,8 @@
 //! The governor with its clock, its lock and its timer: who may dial an upstream, and who waits.
 
+mod admission;
+mod slot;
+
 use std::{
     collections::HashMap,
     net::SocketAddr,
@@ -8,15 +11,10 @@ use std::{
 };
 
 use tidegate_config::{Balance, Route, ServerAddress, Upstream};
-use tidegate_governor::{
-    Advice, Ask, EndpointId, Event, Governor, Outcome, Parked, Permit, Reason, Refusal, Snapshot, Ticket, Traffic,
-    Verdict, Wish,
-};
-use tidegate_session::Hold;
+use tidegate_governor::{Advice, EndpointId, Event, Governor, Outcome, Parked, Snapshot, Ticket, Traffic, Wish};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::{
-    announced::Announced,
     clock,
     endpoint::Endpoint,
     members::{Located, Members},
@@ -24,12 +22,10 @@ use crate::{
     task::Task,
 };
 
-/// How long beyond its deadline a parked client waits for its answer.
-const SLACK: Duration = Duration::from_millis(500);
+pub(crate) use {admission::Admission, slot::Slot};
+
 /// The sessions of an endpoint that is lost should be back by then, for the advice on how many there should be.
 const BACK_WITHIN: Duration = Duration::from_secs(120);
-/// What it is told then.
-const OVERDUE: Refusal = Refusal { reason: Reason::Overload, retry_after: 1 };
 
 /// One upstream's governor. Lives as long as its upstream is configured, across reloads; locked for handshakes and
 /// endings, never for a message.
@@ -70,33 +66,6 @@ struct Waiter {
     route: Arc<Route>,
 }
 
-/// A place with an endpoint: for a handshake, then for its session. It comes back when this is dropped.
-pub(crate) struct Slot {
-    capacity: Arc<Capacity>,
-    permit: Option<Permit>,
-    id: EndpointId,
-    endpoint: Arc<Endpoint>,
-    stage: Stage,
-}
-
-/// How far the holder of a slot has come. As small as an `Instant`: each session has one.
-enum Stage {
-    /// A handshake, since then.
-    Handshake(Instant),
-    /// A session of a client of this address; 0: of none that is known.
-    Session(u64),
-}
-
-/// One client's way in: what it has tried, and how long it may wait in all.
-pub(crate) struct Admission {
-    capacity: Arc<Capacity>,
-    route: Arc<Route>,
-    /// But for what it has tried.
-    ask: Ask<'static>,
-    tried: Vec<EndpointId>,
-    deadline: Instant,
-}
-
 impl Inner {
     fn stand_by(&mut self, now: Instant) -> bool {
         let Self { governor, endpoints, members, .. } = self;
@@ -105,6 +74,14 @@ impl Inner {
             // One that is new is well until it shows otherwise.
             known.is_none_or(|(id, _)| governor.is_well(*id, now))
         })
+    }
+
+    fn stop_waiting(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let waiter = self.waiting.remove(&ticket)?;
+        if let Some(parked) = self.parked.get_mut(&waiter.route.name) {
+            *parked = parked.saturating_sub(1);
+        }
+        Some(waiter)
     }
 }
 
@@ -314,16 +291,6 @@ impl Capacity {
     }
 }
 
-impl Inner {
-    fn stop_waiting(&mut self, ticket: Ticket) -> Option<Waiter> {
-        let waiter = self.waiting.remove(&ticket)?;
-        if let Some(parked) = self.parked.get_mut(&waiter.route.name) {
-            *parked = parked.saturating_sub(1);
-        }
-        Some(waiter)
-    }
-}
-
 /// Answers parked clients when their time comes.
 async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
     loop {
@@ -341,203 +308,5 @@ async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
             }
             () = sooner.notified() => {}
         }
-    }
-}
-
-impl Admission {
-    /// `patient`: the client may be parked, for as long as its route says.
-    pub(crate) fn new(capacity: Arc<Capacity>, route: &Arc<Route>, ask: Ask<'static>, patient: bool) -> Self {
-        // Drawn, so that those who came together do not all leave together.
-        let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
-        let wait = if patient { route.queue_timeout.mul_f64(share) } else { Duration::ZERO };
-        Self { capacity, route: route.clone(), ask, tried: Vec::new(), deadline: clock::now() + wait }
-    }
-
-    /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
-    ///
-    /// # Errors
-    /// There is none for this client, and when it may come back.
-    pub(crate) async fn next(&mut self) -> Result<Slot, Refusal> {
-        let mut place = {
-            let now = clock::now();
-            let mut inner = self.capacity.lock();
-            self.capacity.relieve(&mut inner, now);
-            let ask = Ask { tried: &self.tried, deadline: Some(self.deadline), ..self.ask };
-            let (ticket, until) = match inner.governor.admit(ask, now) {
-                Verdict::Admit(permit) => {
-                    self.capacity.settle(&mut inner, now);
-                    return Ok(self.slot(&inner, permit, now));
-                }
-                Verdict::Refuse(refusal) => {
-                    self.capacity.settle(&mut inner, now);
-                    return Err(refusal);
-                }
-                Verdict::Wait(ticket, until) => (ticket, until),
-            };
-            self.deadline = until;
-            let (tell, answer) = oneshot::channel();
-            *inner.parked.entry(self.route.name.clone()).or_default() += 1;
-            inner.waiting.insert(ticket, Waiter { tell, route: self.route.clone() });
-            // One of the same route may have to give way to this one.
-            self.capacity.settle(&mut inner, now);
-            if inner.parked.get(&self.route.name).is_some_and(|parked| *parked > self.route.max_waiting)
-                && inner.stop_waiting(ticket).is_some()
-            {
-                inner.governor.cancel(ticket, now);
-                let retry_after = inner.governor.hint(now);
-                self.capacity.settle(&mut inner, now);
-                return Err(Refusal { reason: Reason::QueueFull, retry_after });
-            }
-            Place { capacity: self.capacity.clone(), ticket, answer }
-        };
-        // The governor answers by the deadline; should it ever not, nobody waits on.
-        let answer = tokio::time::timeout_at((self.deadline + SLACK).into(), &mut place.answer).await;
-        match answer.unwrap_or(Ok(Parked::Refuse(OVERDUE))) {
-            Ok(Parked::Admit(permit)) => Ok(self.slot(&self.capacity.lock(), permit, clock::now())),
-            Ok(Parked::Refuse(refusal)) => Err(refusal),
-            // The upstream is no longer configured.
-            Err(_) => Err(Refusal { reason: Reason::NoUpstream, retry_after: 1 }),
-        }
-    }
-
-    /// The endpoint of this slot could not take the client: another may.
-    pub(crate) fn failed(&mut self, mut slot: Slot, outcome: Outcome) {
-        if let Some(permit) = &slot.permit {
-            self.tried.push(permit.endpoint);
-        }
-        slot.observe(outcome);
-    }
-
-    /// Whether every endpoint has been tried, or as many as may be.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        let inner = self.capacity.lock();
-        self.tried.len() > inner.retries || inner.configured.iter().all(|id| self.tried.contains(id))
-    }
-
-    /// Holds a client that no endpoint will take to the end of its wait: the wait is the pace.
-    pub(crate) async fn wait_out(&mut self, floor: u32) -> Refusal {
-        tokio::time::sleep_until(self.deadline.into()).await;
-        let hint = self.capacity.lock().governor.hint(clock::now());
-        Refusal { reason: Reason::UpstreamOverloaded, retry_after: hint.max(floor) }
-    }
-
-    fn slot(&self, inner: &Inner, permit: Permit, now: Instant) -> Slot {
-        let (id, endpoint) = (permit.endpoint, inner.endpoints[&permit.endpoint].clone());
-        Slot { capacity: self.capacity.clone(), permit: Some(permit), id, endpoint, stage: Stage::Handshake(now) }
-    }
-}
-
-/// A place in the queue, given up when its client leaves.
-struct Place {
-    capacity: Arc<Capacity>,
-    ticket: Ticket,
-    answer: oneshot::Receiver<Parked>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let now = clock::now();
-        let mut inner = self.capacity.lock();
-        if inner.stop_waiting(self.ticket).is_some() {
-            inner.governor.cancel(self.ticket, now);
-        } else if let Ok(Parked::Admit(permit)) = self.answer.try_recv() {
-            // It was let in at the very moment it left.
-            inner.governor.release(permit, now);
-        }
-        self.capacity.settle(&mut inner, now);
-    }
-}
-
-impl Slot {
-    pub(crate) fn id(&self) -> EndpointId {
-        self.id
-    }
-
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
-    /// The handshake succeeded: the place is a session's now, of a client of this address. How long it took.
-    pub(crate) fn established(&mut self, address: Option<u64>) -> Duration {
-        let session = Stage::Session(address.unwrap_or_default());
-        let Stage::Handshake(dialled) = std::mem::replace(&mut self.stage, session) else { return Duration::ZERO };
-        let latency = clock::now().saturating_duration_since(dialled);
-        self.observe(Outcome::Established { latency });
-        latency
-    }
-
-    /// Its endpoint ended its session with 1013.
-    pub(crate) fn overfull(&self, now: Instant) {
-        let (Some(permit), Stage::Session(address)) = (&self.permit, &self.stage) else { return };
-        self.capacity.lock().governor.overfull(permit, *address, now);
-    }
-
-    /// The handshake did not succeed.
-    pub(crate) fn observe(&mut self, outcome: Outcome) {
-        let now = clock::now();
-        let mut inner = self.capacity.lock();
-        let Some(permit) = &mut self.permit else { return };
-        let rests = inner.governor.observe(permit, outcome, now);
-        self.capacity.settle(&mut inner, now);
-        drop(inner);
-        if rests {
-            self.capacity.rests(&self.endpoint, outcome);
-        }
-    }
-
-    /// What its endpoint has said of itself in its answer. Only a 101 says that there is nothing to be said.
-    pub(crate) fn announced(&self, said: Announced) {
-        let now = clock::now();
-        let mut inner = self.capacity.lock();
-        if !inner.heeds_endpoints {
-            return;
-        }
-        let result = match said {
-            Announced::Nothing => {
-                inner.governor.announce(self.id, None, now);
-                None
-            }
-            Announced::Sessions(sessions) => {
-                inner.governor.announce(self.id, Some(sessions), now);
-                Some("ok")
-            }
-            Announced::Used(part) => {
-                inner.governor.announce_used(self.id, part, now);
-                Some("ok")
-            }
-            Announced::Malformed => Some("malformed"),
-        };
-        self.capacity.settle(&mut inner, now);
-        if let Some(result) = result {
-            self.capacity.metrics.announcements.with_label_values(&[self.capacity.name.as_str(), result]).inc();
-        }
-    }
-
-    /// How long a client is held whose upstream was lost, and when it may come back.
-    pub(crate) fn pace(&self, now: Instant) -> Hold {
-        let mut inner = self.capacity.lock();
-        let Some(permit) = &self.permit else { return Hold { delay: Duration::ZERO, retry_after: 1 } };
-        let delay = inner.governor.pace(permit.endpoint, now);
-        Hold { delay, retry_after: inner.governor.hint(now) }
-    }
-
-    /// Whether its endpoint's address was found to be nobody's, or another's, after it was dialled.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.endpoint.at.is_some() && !self.capacity.lock().configured.contains(&self.id)
-    }
-
-    /// When a client may come back, in seconds.
-    pub(crate) fn hint(&self, now: Instant) -> u32 {
-        self.capacity.lock().governor.hint(now)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let Some(permit) = self.permit.take() else { return };
-        let now = clock::now();
-        let mut inner = self.capacity.lock();
-        inner.governor.release(permit, now);
-        self.capacity.settle(&mut inner, now);
     }
 }

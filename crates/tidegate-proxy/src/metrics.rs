@@ -3,24 +3,22 @@
 //! Label values come from the configuration or from enums in the code, never from a client: how many series there
 //! are does not depend on who connects.
 
+mod beginnings;
 mod endpoints;
+mod make;
 
-use std::{
-    fmt::Write as _,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
-};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
-use tidegate_config::Config;
 use tidegate_governor::{Resource, Strain, Usage};
 use tidegate_session::{End, Loss, Record, Side};
 use tidegate_wire::{CloseFrame, Violation};
 
 use crate::counters::HotCounters;
 use endpoints::Endpoints;
+use make::Make;
 
 const HANDSHAKE_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const HINT_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
@@ -129,7 +127,7 @@ impl Metrics {
                  for 1000 to 1015, 3xxx, 4xxx, none (an empty Close), abrupt (no Close).",
                 &["route", "side", "code", "cause"],
             ),
- premature: make.counter(
+            premature: make.counter(
                 "premature_closes_total",
                 "Closes 1000 of an upstream that left something undone: in-message (inside a fragmented message), \
                  untaken (it had not taken all that the client sent), no-message (none had passed either way). They \
@@ -351,55 +349,6 @@ impl Metrics {
         metrics
     }
 
-    /// Makes the series of a configuration's routes and upstreams, so that `rate()` sees the first event.
-    pub(crate) fn begin(&self, config: &Config) {
-        for route in &config.routes {
-            self.sessions.with_label_values(&[&route.name, &route.upstream]);
-            if !route.websocket_only {
-                self.http_requests.with_label_values(&[route.name.as_str(), "2xx"]);
-            }
-            self.hot.begin(&route.name);
-            for by in [route.jwt.as_ref().map(|_| "jwt"), route.forward_auth.as_ref().map(|_| "forward")]
-                .into_iter()
-                .flatten()
-            {
-                for result in ["allowed", "denied", "failed"] {
-                    self.auth.with_label_values(&[route.name.as_str(), by, result]);
-                }
-            }
-            for listener in &config.listeners {
-                let listener = listener.address.to_string();
-                self.handshakes.with_label_values(&[listener.as_str(), &route.name, "accepted", "none", "101"]);
-            }
-            for (side, cause) in [("client", "client-close"), ("upstream", "upstream-close")] {
-                self.closes.with_label_values(&[&route.name, side, "1000", cause]);
-            }
-        }
-        for listener in config.listeners.iter().filter(|listener| listener.trust.proxy_protocol.is_some()) {
-            let listener = listener.address.to_string();
-            for result in ["ok", "untrusted", "malformed", "timeout", "gone"] {
-                self.proxy_headers.with_label_values(&[listener.as_str(), result]);
-            }
-        }
-        for (upstream, config) in &config.upstreams {
-            if config.health.is_some() {
-                for to in ["up", "down"] {
-                    self.health_transitions.with_label_values(&[upstream.as_str(), to]);
-                }
-            }
-            self.upstream_rests.with_label_values(&[upstream.as_str(), "connect"]);
-            self.governor_shed.with_label_values(&[upstream, "handshake", "overload"]);
-            for (class, _) in config.sharing.shares() {
-                for result in ["admitted", "refused"] {
-                    self.governor_class_clients.with_label_values(&[upstream.as_str(), class, result]);
-                }
-            }
-            self.announcements.with_label_values(&[upstream.as_str(), "malformed"]);
-            self.upstream_connects.with_label_values(&[upstream, "ok"]);
-            self.upstream_retries.with_label_values(&[upstream, "upstream_connect"]);
-        }
-    }
-
     /// Keeps metrics together: nothing is scraped while this is held.
     pub(crate) fn together(&self) -> RwLockReadGuard<'_, ()> {
         self.together.read().unwrap_or_else(PoisonError::into_inner)
@@ -467,22 +416,6 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&families, &mut out);
         out
     }
-
-    /// So that `rate()` sees the first event.
-    fn start_at_zero(&self) {
-        for side in ["client", "upstream"] {
-            self.keepalive_timeouts.with_label_values(&[side]);
-            self.write_stalls.with_label_values(&[side]);
-            self.close_timeouts.with_label_values(&[side]);
-        }
-        for result in ["success", "failure"] {
-            self.reloads.with_label_values(&[result]);
-            self.tls_reloads.with_label_values(&[result]);
-        }
-        for kind in ["emfile", "aborted", "other"] {
-            self.accept_errors.with_label_values(&[kind]);
-        }
-    }
 }
 
 /// The code of whoever ended it: what the client or the upstream said, or what the client was told.
@@ -513,75 +446,6 @@ pub fn reference_markdown() -> String {
          listener. Every name starts with `tidegate_`; beside them stand the `process_*` metrics of the Prometheus \
          client library.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n{table}"
     )
-}
-
-/// Makes metrics, and the reference with them.
-#[derive(Default)]
-struct Make {
-    registry: Registry,
-    reference: String,
-}
-
-impl Make {
-    fn counter(&mut self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.register("counter", name, help, labels, IntCounterVec::new(options(name, help), labels))
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.register("gauge", name, help, labels, IntGaugeVec::new(options(name, help), labels))
-    }
-
-    fn share(&mut self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.register("gauge", name, help, labels, GaugeVec::new(options(name, help), labels))
-    }
-
-    fn plain_counter(&mut self, name: &str, help: &str) -> IntCounter {
-        self.register("counter", name, help, &[], IntCounter::with_opts(options(name, help)))
-    }
-
-    fn plain_gauge(&mut self, name: &str, help: &str) -> IntGauge {
-        self.register("gauge", name, help, &[], IntGauge::with_opts(options(name, help)))
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        let options = HistogramOpts::new(format!("tidegate_{name}"), help).buckets(buckets.to_vec());
-        self.register("histogram", name, help, labels, HistogramVec::new(options, labels))
-    }
-
-    fn hot(&mut self) -> HotCounters {
-        #[cfg(target_os = "linux")]
-        let _ = self.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
-        let hot = HotCounters::default();
-        for (kind, name, help, labels) in HotCounters::REFERENCE {
-            self.describe(kind, name, help, labels);
-        }
-        let _ = self.registry.register(Box::new(hot.clone()));
-        hot
-    }
-
-    fn register<C: Collector + Clone + 'static>(
-        &mut self,
-        kind: &str,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        made: prometheus::Result<C>,
-    ) -> C {
-        self.describe(kind, name, help, labels);
-        // Names and labels are constants of this file, and a test makes them all.
-        let metric = made.unwrap_or_else(|error| panic!("{name}: {error}"));
-        self.registry.register(Box::new(metric.clone())).unwrap_or_else(|error| panic!("{name}: {error}"));
-        metric
-    }
-
-    fn describe(&mut self, kind: &str, name: &str, help: &str, labels: &[&str]) {
-        let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(self.reference, "| `tidegate_{name}` | {kind} | {labels} | {help} |");
-    }
-}
-
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(format!("tidegate_{name}"), help)
 }
 
 #[cfg(test)]
