@@ -40,6 +40,17 @@ async fn seen_behind(gate: &Tidegate, upstream: &Upstream, start: &[u8]) -> Vec<
     headers
 }
 
+/// The header fields that the upstream sees of this handshake, whose session then ends.
+async fn seen_of(handshake: Handshake, upstream: &Upstream) -> Vec<(String, String)> {
+    let (_client, headers) = tokio::join!(handshake.open(), async {
+        let arrival = upstream.arrival().await;
+        let headers = arrival.headers.clone();
+        arrival.upgrade(&[]).await;
+        headers
+    });
+    headers
+}
+
 /// What comes back, to the connection's end, for these bytes.
 async fn answer_to(gate: &Tidegate, bytes: &[u8]) -> Vec<u8> {
     answer_at(gate.address(), bytes).await
@@ -191,13 +202,8 @@ async fn the_client_is_the_right_most_that_nobody_vouches_for() {
         .header("Forwarded", "for=6.6.6.6")
         .header("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
         .header("Tracestate", "vendor=1");
-    let (client, arrival) = tokio::join!(said.open(), async {
-        let arrival = upstream.arrival().await;
-        let headers = arrival.headers.clone();
-        (arrival.upgrade(&[]).await, headers)
-    });
-    let headers = &arrival.1;
-    let field = |name| only(headers, name);
+    let headers = seen_of(said, &upstream).await;
+    let field = |name| only(&headers, name);
     assert_eq!(field("x-forwarded-for"), Some("198.51.100.7, 127.0.0.9, 127.0.0.1"));
     assert_eq!(field("x-real-ip"), Some("198.51.100.7"));
     assert_eq!(field("x-forwarded-proto"), Some("https"));
@@ -207,7 +213,6 @@ async fn the_client_is_the_right_most_that_nobody_vouches_for() {
     assert_eq!(field("forwarded"), None);
     assert_eq!(field("traceparent"), Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
     assert_eq!(field("tracestate"), Some("vendor=1"));
-    drop((client, arrival));
     let line = gate.record().await;
     assert_eq!(line.text("client_ip"), "198.51.100.7");
     assert_eq!(line.text("request_id"), "from-the-edge-1");
@@ -224,13 +229,7 @@ async fn what_a_stranger_says_is_replaced() {
         .header("X-Forwarded-Prefix", "/admin")
         .header("X-Request-Id", "mine")
         .header("Connection", "X-Request-Id, X-Real-IP");
-    let (client, arrival) = tokio::join!(said.open(), async {
-        let arrival = upstream.arrival().await;
-        let headers = arrival.headers.clone();
-        (arrival.upgrade(&[]).await, headers)
-    });
-    let headers = arrival.1.clone();
-    drop((client, arrival));
+    let headers = seen_of(said, &upstream).await;
     let line = gate.record().await;
     assert_eq!(only(&headers, "x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(only(&headers, "x-real-ip"), Some("127.0.0.1"));
@@ -249,12 +248,7 @@ async fn rfc_7239_is_spoken_in_and_out() {
     let said = Handshake::to(gate.address())
         .header("Forwarded", "for=\"[2001:db8::7]:4711\";proto=https;host=chat.example.com, for=127.0.0.9")
         .header("X-Forwarded-For", "6.6.6.6");
-    let (_client, headers) = tokio::join!(said.open(), async {
-        let arrival = upstream.arrival().await;
-        let headers = arrival.headers.clone();
-        arrival.upgrade(&[]).await;
-        headers
-    });
+    let headers = seen_of(said, &upstream).await;
     let expected = "for=\"[2001:db8::7]\";proto=https;host=\"chat.example.com\", for=127.0.0.9, for=127.0.0.1";
     assert_eq!(only(&headers, "forwarded"), Some(expected));
     assert_eq!(only(&headers, "x-forwarded-for"), None);
