@@ -3,8 +3,8 @@
 use futures_util::{SinkExt, StreamExt};
 use harness::certificate::Certificate;
 use harness::metrics::name;
-use harness::script::closed_with;
-use harness::{Backend, Echo, Handshake, Runtime, Setup};
+use harness::script::{Script, closed_with};
+use harness::{Backend, Echo, Handshake, Runtime, Setup, Tidegate};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -166,14 +166,20 @@ async fn an_empty_close_stays_empty() {
     }
 }
 
+/// A session between these two that has echoed a message.
+async fn conversed(server: &Runtime, client: &Runtime) -> (Backend, Tidegate, Script) {
+    let backend = server.backend(&json!({})).await;
+    let gate = Setup::proxy_to(backend.address()).start().await;
+    let mut session = client.client(&json!({ "url": gate.url("/"), "messages": [{ "text": "x" }] }));
+    session.event("conversed").await;
+    (backend, gate, session)
+}
+
 #[tokio::test]
 async fn a_killed_backend_is_1014_to_every_client() {
     for server in Runtime::all() {
         for client in Runtime::all() {
-            let mut backend = server.backend(&json!({})).await;
-            let gate = Setup::proxy_to(backend.address()).start().await;
-            let mut session = client.client(&json!({ "url": gate.url("/"), "messages": [{ "text": "x" }] }));
-            session.event("conversed").await;
+            let (mut backend, _gate, mut session) = conversed(&server, &client).await;
             backend.kill().await;
             let closed = session.event("close").await;
             assert_eq!(closed["code"], 1014, "{closed}");
@@ -186,10 +192,7 @@ async fn a_killed_backend_is_1014_to_every_client() {
 async fn a_killed_client_is_1011_to_every_backend() {
     for server in Runtime::all() {
         for client in Runtime::all() {
-            let mut backend = server.backend(&json!({})).await;
-            let gate = Setup::proxy_to(backend.address()).start().await;
-            let mut session = client.client(&json!({ "url": gate.url("/"), "messages": [{ "text": "x" }] }));
-            session.event("conversed").await;
+            let (mut backend, _gate, mut session) = conversed(&server, &client).await;
             session.kill().await;
             let closed = backend.closed().await;
             assert_eq!(closed["code"], 1011, "{closed}");
