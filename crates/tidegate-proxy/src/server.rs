@@ -237,11 +237,12 @@ impl Server {
     /// A successor listens on the same sockets: leaves them to it, and waits for those who came here first to have
     /// their sessions, for a bounded time. What is left to do is to [drain](Self::drain).
     pub async fn hand_over(&self) {
-        self.listeners().values().for_each(Bound::leave);
-        self.listeners().clear();
+        let left: Vec<_> = std::mem::take(&mut *self.listeners()).into_values().map(|bound| bound.listener).collect();
+        left.iter().for_each(|listener| listener.leave());
         self.admin().drain(..).for_each(|bound| bound.serving.abort());
+        let unsettled = || left.iter().any(|l| l.is_accepting()) || self.shared.connections() > self.shared.sessions();
         let deadline = clock::now() + SETTLE;
-        while self.shared.connections() > self.shared.sessions() && !self.shared.hurried() && clock::now() < deadline {
+        while unsettled() && !self.shared.hurried() && clock::now() < deadline {
             tokio::time::sleep(GLANCE).await;
         }
     }
@@ -370,7 +371,7 @@ impl Server {
 impl Bound {
     /// Accepts nothing more.
     fn leave(&self) {
-        self.listener.removed.send_replace(true);
+        self.listener.leave();
     }
 }
 

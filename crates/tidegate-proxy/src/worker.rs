@@ -101,6 +101,18 @@ pub(crate) struct Listener {
     pub(crate) removed: watch::Sender<bool>,
 }
 
+impl Listener {
+    /// It is no longer configured, or left to a successor.
+    pub(crate) fn leave(&self) {
+        self.removed.send_replace(true);
+    }
+
+    /// Whether a worker has yet to notice that.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.removed.receiver_count() > 0
+    }
+}
+
 /// An accepted connection on its way to its worker.
 pub(crate) struct Connection {
     accepted: Accepted,
@@ -253,8 +265,9 @@ impl Worker {
         loop {
             let tls = listener.tls.load().is_some();
             let accepted = tokio::select! {
-                accepted = acceptor.next(tls) => accepted,
+                biased;
                 _ = removed.wait_for(|removed| *removed) => return,
+                accepted = acceptor.next(tls) => accepted,
             };
             match accepted {
                 Ok(accepted) => {
