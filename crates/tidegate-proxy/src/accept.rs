@@ -20,6 +20,8 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tidegate_config::Address;
 use tokio::io::unix::AsyncFd;
 
+use crate::pacing::unpaced;
+
 /// Connections that the kernel keeps for us; it takes the least of this and `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// How long accepting rests after a failure that is not one connection's own.
@@ -99,8 +101,9 @@ impl Listening {
     pub(crate) fn adopt(address: Address, socket: OwnedFd) -> io::Result<Self> {
         let options = SockRef::from(&socket);
         options.set_nonblocking(true)?;
-        if matches!(address, Address::Tcp(_)) {
+        if let Address::Tcp(tcp) = address {
             options.set_tcp_nodelay(true)?;
+            unpaced(&socket, tcp);
         }
         options.listen(BACKLOG)?;
         Ok(Self { socket, address })
@@ -120,6 +123,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listening> {
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it: one system call less a connection.
     socket.set_tcp_nodelay(true)?;
+    unpaced(&socket, address);
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from(socket);

@@ -35,6 +35,7 @@ mod members;
 mod meter;
 pub mod metrics;
 mod overload;
+mod pacing;
 mod patient;
 mod pipe;
 mod plain;

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{endpoint::Endpoint, request, request::Upgrade, stream::Stream, tls};
+use crate::{endpoint::Endpoint, pacing::unpaced, request, request::Upgrade, stream::Stream, tls};
 
 /// The longest head an upstream may answer with, in bytes. As nginx and hyper have it.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
@@ -209,6 +209,7 @@ async fn connect_to_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Resu
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_nodelay(true)?;
+    unpaced(&socket, address);
     // We speak first and at once: what ends TCP's handshake goes out with our first bytes, one packet and one wake-up of
     // the server less. Where it cannot be had, nothing is lost.
     let _ = set_tcp_quickack(&socket, false);
