@@ -14,7 +14,7 @@ use rustix::{
 /// What one pipe is to hold, in bytes: a frame of 1 MiB from senders that fill their pages. The most that Linux gives
 /// an unprivileged process (`fs.pipe-max-size`); where it gives less, the pipe stays at 64 KiB and the larger frames
 /// are copied.
-const CAPACITY: usize = 1 << 20;
+pub(crate) const CAPACITY: usize = 1 << 20;
 /// Pipes that the sessions of one worker may hold at once, two descriptors each: what a crowd of clients that stop in
 /// the middle of a large frame can pin. Where there is none left, frames are copied.
 const MOST: usize = 64;

@@ -28,11 +28,11 @@ use crate::{
     stream::{Stream, poll_fill, poll_peek},
 };
 
-/// Bytes that are read of one direction before the other sessions of this worker get their turn: as much as one filling
-/// of a kernel pipe moves.
-const TURN: usize = 1 << 20;
+/// Bytes that are read of one direction before the other sessions of this worker get their turn: a frame of 1 MiB with
+/// its header, which a kernel pipe takes in two parts.
+const TURN: usize = (1 << 20) + LEAST_READ;
 /// What a read counts for at least, in bytes: it has its price whatever it brings.
-const LEAST_READ: usize = TURN / 8;
+const LEAST_READ: usize = 128 << 10;
 /// Bytes that a leg may send after its part is over, before its transport is let go of. Generous: a client that
 /// uploads learns of its Close only behind what is on its way already.
 const MAX_DISCARDED: u32 = 16 << 20;
@@ -113,7 +113,7 @@ impl Splice {
             return;
         }
         let mut left = TURN;
-        while left > 0 {
+        loop {
             loop {
                 let flushed = self.flush(to, cx, now).is_ready();
                 if self.session.input(from) == Input::Discard {
@@ -128,13 +128,16 @@ impl Splice {
                     break;
                 }
             }
+            if left == 0 {
+                break;
+            }
             let Poll::Ready(len) = self.read(from, cx, now) else {
                 self.flow(from).settle();
                 return self.count(from, now);
             };
-            // What is in a pipe is large: a part of it is a turn.
-            left = if self.flow(from).transit.is_some() { 0 } else { left.saturating_sub(len.max(LEAST_READ)) };
+            left = left.saturating_sub(len.max(LEAST_READ));
         }
+        self.flow(from).settle();
         self.count(from, now);
         // Behind the next look at the sockets. Woken at once, a few bulk streams would have the worker to themselves for
         // as many turns as it takes between two looks.

@@ -17,7 +17,11 @@ use tokio::{
 };
 use tokio_rustls::{client, server};
 
-use crate::{accept::Accepted, http2::Tunnel, pipe::Pipe};
+use crate::{
+    accept::Accepted,
+    http2::Tunnel,
+    pipe::{CAPACITY, Pipe},
+};
 
 /// Bytes in order, both ways. An enum and not a generic: one splice, whatever stands at its ends.
 #[derive(Debug)]
@@ -193,11 +197,13 @@ pub(crate) fn poll_fill(
     pipe: &mut Pipe,
     most: usize,
 ) -> Poll<io::Result<usize>> {
-    // Less than was asked for, or nothing, moves when the socket is empty as well as when the pipe is full.
+    // Less than was asked for, or nothing, moves when the socket is empty as well as when the pipe is full. What filled it
+    // has more behind it.
+    let most_at_once = most.min(CAPACITY);
     let waits = |stream: &TcpStream| rustix::io::ioctl_fionread(stream).is_ok_and(|len| len > 0);
     transfer(stream, cx, Interest::READABLE, |stream| match pipe.fill(stream, most) {
         Err(Errno::AGAIN) if pipe.held() > 0 && waits(stream) => Err(Errno::NOSPC),
-        Ok(len) => Ok(Moved { len, last: 0 < len && len < most && !waits(stream) }),
+        Ok(len) => Ok(Moved { len, last: 0 < len && len < most_at_once && !waits(stream) }),
         Err(errno) => Err(errno),
     })
 }
