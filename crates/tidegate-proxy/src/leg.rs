@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use rustix::io::ioctl_fionread;
 use tidegate_session::{Parting, Side};
 use tidegate_wire::{CloseFrame, Mask, Opcode, encode_control};
 use tokio::{
@@ -14,9 +15,13 @@ use tokio::{
 };
 
 use crate::{
+    low_mark::set_low_mark,
     pipe::Pipe,
     stream::{Stream, poll_drain},
 };
+
+/// The smallest rest of a frame that is waited for as a whole, in bytes.
+const LEAST_AWAITED: usize = 32 << 10;
 
 pub(crate) struct Leg {
     side: Side,
@@ -28,6 +33,8 @@ pub(crate) struct Leg {
     broken: bool,
     /// A read of it found nothing: tokio will wake for more.
     waiting: bool,
+    /// It wakes for no less than the rest of a frame.
+    marked: bool,
     /// What was written may still lie in the transport.
     unflushed: bool,
     half_closing: HalfClose,
@@ -48,6 +55,7 @@ impl Leg {
             own: Vec::new(),
             broken: false,
             waiting: false,
+            marked: false,
             unflushed: false,
             half_closing: HalfClose::No,
         }
@@ -69,9 +77,28 @@ impl Leg {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// A read found nothing, and asked to be woken.
-    pub(crate) fn wait(&mut self) {
+    /// A read found nothing, and asked to be woken: for the `rest` of a frame, or for anything.
+    pub(crate) fn wait(&mut self, rest: usize) {
         self.waiting = self.bare().is_some();
+        self.mark(rest);
+    }
+
+    /// Bytes that must wait for it to wake, where that is worth a system call, and another to take it back.
+    fn mark(&mut self, bytes: usize) {
+        let worth = bytes >= LEAST_AWAITED;
+        if (worth || self.marked)
+            && let Some(socket) = self.bare()
+        {
+            self.marked = set_low_mark(socket, if worth { bytes } else { 1 }).is_ok() && worth;
+        }
+    }
+
+    /// The rest of a frame is not waited for any more: it wakes for anything, and for what waits at once. Whether
+    /// something does that it was not woken for.
+    pub(crate) fn unmark(&mut self) -> bool {
+        let marked = self.marked;
+        self.mark(0);
+        marked && self.bare().is_some_and(|socket| ioctl_fionread(socket).is_ok_and(|len| len > 0))
     }
 
     /// Whether nothing came since the last [`wait`](Self::wait). Cheaper than a read: no lock, nothing to register.

@@ -30,6 +30,7 @@ mod http;
 mod http2;
 mod inherited;
 mod leg;
+mod low_mark;
 mod manners;
 mod members;
 mod meter;

@@ -21,7 +21,7 @@ use crate::{
     capacity::Slot,
     clock,
     counters::RouteCounters,
-    flow::{Flow, NoPipe, Totals},
+    flow::{Flow, NoPipe, Totals, Transit},
     leg::Leg,
     metrics::Metrics,
     registry::Entry,
@@ -108,7 +108,7 @@ impl Splice {
     /// Moves what this side sends to the other, until one of them has to be waited for.
     fn pump(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) {
         let to = from.other();
-        if self.flow(from).is_empty() && self.leg(from).is_waiting() {
+        if self.flow(from).is_empty() && self.is_waiting(from) {
             let _ = self.flush(to, cx, now);
             return;
         }
@@ -287,17 +287,12 @@ impl Splice {
 
     /// Reads once from this side. `Ready`: so much, and there may be more.
     fn read(&mut self, from: Side, cx: &mut Context<'_>, now: Instant) -> Poll<usize> {
-        let (flow, leg) = match from {
-            Side::Client => (&mut self.up, &mut self.client),
-            Side::Upstream => (&mut self.down, &mut self.upstream),
-        };
         let input = self.session.input(from);
-        if matches!(input, Input::Ended | Input::Paused) || leg.is_gone() {
+        let leg = self.leg(from);
+        if matches!(input, Input::Ended | Input::Paused) || leg.is_gone() || self.is_waiting(from) {
             return Poll::Pending;
         }
-        if leg.is_waiting() {
-            return Poll::Pending;
-        }
+        let flow = self.flow(from);
         let peeked = if flow.transit.is_some() {
             Poll::Ready(true)
         } else if input == Input::Relay && flow.expects_large() {
@@ -311,9 +306,20 @@ impl Splice {
             Poll::Pending => Poll::Pending,
         };
         if read.is_pending() {
-            self.leg(from).wait();
+            let rest = self.flow(from).transit.as_ref().map_or(0, Transit::missing);
+            self.leg(from).wait(rest);
         }
         read
+    }
+
+    /// Whether nothing came from this side since it was last waited for.
+    fn is_waiting(&mut self, from: Side) -> bool {
+        let waiting = self.leg(from).is_waiting();
+        if waiting && self.flow(from).transit.is_none() {
+            // Given up in the middle of a frame: what comes of it is to be thrown away as it comes.
+            self.leg(from).unmark();
+        }
+        waiting
     }
 
     /// Reads once from this side into a buffer.
@@ -541,6 +547,12 @@ impl Future for Splice {
         loop {
             if std::mem::take(&mut due) {
                 this.armed = None;
+                for side in Side::BOTH {
+                    // Who sends the rest of a large frame slowly is not silent.
+                    if this.leg(side).unmark() {
+                        this.session.heard(side, now);
+                    }
+                }
                 this.session.handle_timeout(now);
             }
             for side in Side::BOTH {
