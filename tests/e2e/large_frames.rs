@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::session::{Session, assert_ours, exchange};
 
-const LARGE: usize = 100_000;
+const LARGE: usize = 300_000;
 
 /// So many large frames that the next one goes through a pipe.
 async fn warm_up(from: &mut Peer, to: &mut Peer) {
@@ -137,11 +137,11 @@ async fn who_sends_the_rest_of_a_large_frame_slowly_is_not_taken_for_lost() {
         for _ in 0..3 {
             client.send_bytes(&bytes).await;
         }
-        let (start, rest) = bytes.split_at(20_000);
+        let (start, rest) = bytes.split_at(60_000);
         client.send_bytes(start).await;
-        // No answer to a ping can come in here, for four seconds.
+        // No answer to a ping can come in here, for six seconds.
         let mut beat = tokio::time::interval(Duration::from_millis(100));
-        for piece in rest.chunks(2_000) {
+        for piece in rest.chunks(4_000) {
             beat.tick().await;
             client.send_bytes(piece).await;
         }
@@ -185,7 +185,7 @@ async fn a_reader_that_stops_stops_a_writer_of_large_frames_and_loses_none() {
     };
     tokio::pin!(sending);
     let stalled = tokio::time::timeout(Duration::from_secs(1), &mut sending).await;
-    assert!(stalled.is_err(), "80 MB went somewhere although nobody reads");
+    assert!(stalled.is_err(), "240 MB went somewhere although nobody reads");
     let receiving = async {
         for number in 0..FRAMES {
             assert!(server.frame().await == Frame::binary(vec![number as u8; 2 * LARGE]), "frame {number}");
