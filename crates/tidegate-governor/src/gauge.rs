@@ -4,7 +4,9 @@
 //! where several endpoints are new at once (a fleet's cold start, a proxy's restart) they share [`BLIND`]. That ends
 //! with the first answer, or after a [`GLANCE`] without one: then it is 8 and one more for each handshake answered.
 //! (Ten times what a new endpoint can take, before a proxy that has just started, is else 4096 at once, and their work
-//! keeps it from all others for minutes.) The first window of answers ends that: from then on it is 1.5 times what was
+//! keeps it from all others for minutes.) Where the first answer took longer, what was sent before it may have swamped
+//! the endpoint, and shows nothing: those that share a processor all end late, and no latency among theirs is the base.
+//! So nothing is learned before there are 8 left. The first window of answers ends that: from then on it is 1.5 times what was
 //! in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as fast as the
 //! base allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once
 //! than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the
@@ -54,8 +56,6 @@ const STRAIN: f64 = 2.0;
 const NOISE_S: f64 = 0.002;
 /// In flight that is no load while the bound is loose.
 const UNLOADED: f64 = 8.0;
-/// Part of the first window's latencies below which the base of an endpoint is that was swamped.
-const FASTEST: f64 = 0.1;
 const WINDOW_SAMPLES: u32 = 10;
 const WINDOW_SHORTEST: Duration = Duration::from_millis(500);
 const WINDOW_LONGEST: Duration = Duration::from_secs(5);
@@ -77,6 +77,8 @@ pub(crate) struct Gauge {
     blind_since: Option<Instant>,
     /// Once, by a 101.
     answered: bool,
+    /// More than [`START`] were in flight when that came, and not before a [`GLANCE`] had passed.
+    swamped: bool,
     ramping: bool,
     /// Since the last outage the bound has not reached the declared one.
     recovering: bool,
@@ -105,6 +107,7 @@ impl Default for Gauge {
             blind: LOOSE,
             blind_since: None,
             answered: false,
+            swamped: false,
             ramping: true,
             recovering: false,
             window: Window::default(),
@@ -177,9 +180,8 @@ impl Gauge {
         {
             *limit += 1.0;
         }
-        if self.base.is_none() {
-            let earned = if self.answered { self.blind } else { START as u32 };
-            (self.answered, self.blind) = (true, (earned + BLIND_GAIN).min(LOOSE));
+        if self.base.is_none() && !self.earn(in_flight, now) {
+            return;
         }
         if self.window.is_stale(now) {
             self.close_window(now);
@@ -194,6 +196,20 @@ impl Gauge {
         }
         self.recovering &=
             self.limit.is_some_and(|limit| declared.is_some_and(|declared| (limit.round() as u32) < declared));
+    }
+
+    /// While nothing is known: takes in an answer. Whether it says anything of the endpoint.
+    fn earn(&mut self, in_flight: u32, now: Instant) -> bool {
+        if !self.answered {
+            let waited = self.blind_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            self.swamped = waited >= GLANCE && in_flight > START as u32;
+            (self.answered, self.blind) = (true, START as u32);
+        }
+        self.swamped &= in_flight > self.blind;
+        if !self.swamped {
+            self.blind = (self.blind + BLIND_GAIN).min(LOOSE);
+        }
+        !self.swamped
     }
 
     /// A handshake timed out or failed after the connection stood.
@@ -230,8 +246,6 @@ impl Gauge {
             Some(base) if median < base => median,
             Some(base) if loaded => base,
             Some(base) => base + (median - base) / 4.0,
-            // Swamped before it could show anything: the fastest were in first.
-            None if peak > f64::from(self.blind) => self.window.quantile(FASTEST).unwrap_or(median),
             None => median,
         };
         self.base = Some(base);

@@ -159,6 +159,24 @@ fn what_a_new_endpoint_is_swamped_with_at_first_is_not_what_it_can_take() {
 }
 
 #[test]
+fn of_a_swamp_that_shares_its_processor_no_latency_is_taken_for_the_base() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    for in_flight in 1..=480 {
+        gauge.on_dial(in_flight, now);
+        now += Duration::from_micros(500);
+    }
+    // 40 at once would have taken 200 ms: these take twelve times as long, each of them.
+    now += Duration::from_secs(2);
+    for in_flight in (9..=480).rev() {
+        gauge.on_established(Duration::from_millis(2400), in_flight, None, now);
+        now += Duration::from_millis(1);
+        assert!(!gauge.is_known() && gauge.bound(None).0 == 8, "{in_flight}: {:?}", gauge.bound(None));
+    }
+    let bound = run(&mut gauge, &mut now, 40, 5000, 100);
+    assert!((30..=80).contains(&bound), "{bound}");
+}
+
+#[test]
 fn a_newcomer_beside_others_that_are_known_begins_as_one_that_was_down() {
     let (mut gauge, mut now) = (Gauge::default(), base());
     gauge.begin(2, true);
