@@ -6,11 +6,11 @@
 //! (Ten times what a new endpoint can take, before a proxy that has just started, is else 4096 at once, and their work
 //! keeps it from all others for minutes.) Where the first answer took longer, what was sent before it may have swamped
 //! the endpoint, and shows nothing: those that share a processor all end late, and no latency among theirs is the base.
-//! So nothing is learned before there are 8 left. The first window of answers ends that: from then on it is 1.5 times what was
-//! in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as fast as the
-//! base allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent more at once
-//! than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients falls on the
-//! survivors in one second, and what they then have at work is done minutes after its clients have left.)
+//! So nothing is learned of them before there are 8 left. The first window of answers ends that: from then on it is 1.5
+//! times what was in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as
+//! fast as the base allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent
+//! more at once than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients
+//! falls on the survivors in one second, and what they then have at work is done minutes after its clients have left.)
 //!
 //! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency =
 //! mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
@@ -77,8 +77,9 @@ pub(crate) struct Gauge {
     blind_since: Option<Instant>,
     /// Once, by a 101.
     answered: bool,
-    /// More than [`START`] were in flight when that came, and not before a [`GLANCE`] had passed.
-    swamped: bool,
+    /// Where that came after a [`GLANCE`]: how many were in flight then and have no answer yet. Counted, since in
+    /// observe mode, or with a declared bound, there may never be few again.
+    swamp: u32,
     ramping: bool,
     /// Since the last outage the bound has not reached the declared one.
     recovering: bool,
@@ -107,7 +108,7 @@ impl Default for Gauge {
             blind: LOOSE,
             blind_since: None,
             answered: false,
-            swamped: false,
+            swamp: 0,
             ramping: true,
             recovering: false,
             window: Window::default(),
@@ -172,6 +173,9 @@ impl Gauge {
 
     /// A handshake was answered with a 101; `in_flight` counts it.
     pub(crate) fn on_established(&mut self, latency: Duration, in_flight: u32, declared: Option<u32>, now: Instant) {
+        if self.base.is_none() && !self.earn(in_flight, now) {
+            return;
+        }
         let latency_s = latency.as_secs_f64();
         if let Some(limit) = &mut self.limit
             && self.ramping
@@ -179,9 +183,6 @@ impl Gauge {
             && (*limit < self.carried.get(now) || self.base.is_none_or(|base| latency_s <= HEADROOM * base + NOISE_S))
         {
             *limit += 1.0;
-        }
-        if self.base.is_none() && !self.earn(in_flight, now) {
-            return;
         }
         if self.window.is_stale(now) {
             self.close_window(now);
@@ -202,14 +203,16 @@ impl Gauge {
     fn earn(&mut self, in_flight: u32, now: Instant) -> bool {
         if !self.answered {
             let waited = self.blind_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-            self.swamped = waited >= GLANCE && in_flight > START as u32;
+            self.swamp = if waited >= GLANCE { in_flight } else { 0 };
             (self.answered, self.blind) = (true, START as u32);
         }
-        self.swamped &= in_flight > self.blind;
-        if !self.swamped {
-            self.blind = (self.blind + BLIND_GAIN).min(LOOSE);
+        if self.swamp > 0 && in_flight > self.blind {
+            self.swamp -= 1;
+            return false;
         }
-        !self.swamped
+        self.swamp = 0;
+        self.blind = (self.blind + BLIND_GAIN).min(LOOSE);
+        true
     }
 
     /// A handshake timed out or failed after the connection stood.
@@ -326,17 +329,12 @@ impl Window {
         self.age(now) > WINDOW_LONGEST
     }
 
-    fn median(&self) -> Option<f64> {
-        self.quantile(0.5)
-    }
-
     /// `None` below three samples: one slow client is no window.
-    fn quantile(&self, part: f64) -> Option<f64> {
+    fn median(&self) -> Option<f64> {
         let kept = (self.count as usize).min(KEPT);
-        let nth = (kept >= 3).then_some((kept as f64 * part) as usize)?;
         let mut latencies = self.latencies;
-        let (_, found, _) = latencies[..kept].select_nth_unstable_by(nth, f64::total_cmp);
-        Some(*found)
+        let (_, median, _) = latencies[..kept].select_nth_unstable_by((kept >= 3).then_some(kept / 2)?, f64::total_cmp);
+        Some(*median)
     }
 }
 

@@ -177,6 +177,29 @@ fn of_a_swamp_that_shares_its_processor_no_latency_is_taken_for_the_base() {
 }
 
 #[test]
+fn a_failure_in_a_swamp_does_not_make_its_answers_count() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    (1..=480).for_each(|in_flight| gauge.on_dial(in_flight, now));
+    now += Duration::from_secs(2);
+    gauge.on_dropped(now);
+    (9..480).rev().for_each(|in_flight| gauge.on_established(Duration::from_secs(2), in_flight, None, now));
+    assert_eq!(gauge.bound(None).0, RESTART as u32);
+}
+
+#[test]
+fn a_swamp_that_nobody_holds_back_is_over_when_it_is_answered() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    (1..=100).for_each(|in_flight| gauge.on_dial(in_flight, now));
+    now += BASE * 6;
+    // As in observe mode: for each that is answered another begins.
+    for _ in 0..1000 {
+        now += BASE * 6 / 100;
+        gauge.on_established(BASE * 6, 100, None, now);
+    }
+    assert!(gauge.bound(None).0 >= 100, "{:?}", gauge.bound(None));
+}
+
+#[test]
 fn a_newcomer_beside_others_that_are_known_begins_as_one_that_was_down() {
     let (mut gauge, mut now) = (Gauge::default(), base());
     gauge.begin(2, true);
