@@ -30,8 +30,9 @@ use crate::{
     patient::{self, Patient},
     plain, proxy_protocol,
     request::{self, Rejection},
-    session::{Facts, Opening, Rare, Successor, Upgraded, Waiting},
+    session::{Facts, Opening, Rare, Successor, Upgraded},
     stream::Stream,
+    task::Phase,
     upload::Source,
     worker::{CLIENT_HANDSHAKE_TIMEOUT, Listener, Load, Worker},
 };
@@ -90,7 +91,7 @@ impl Client {
 }
 
 /// Serves one connection until it is over or becomes a WebSocket: then, what is to go on in its place.
-pub(crate) async fn serve(client: Client, stream: Stream) -> Option<Waiting> {
+pub(crate) async fn serve(client: Client, stream: Stream) -> Option<Phase> {
     let (transport, mut back) = Patient::new(stream).lend();
     let successor = Successor::default();
     speak(&client, transport, &successor).await;

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
     time::{Instant, SystemTime},
 };
 
@@ -29,6 +30,7 @@ use crate::{
     patient::Patient,
     splice::{Finished, Parts, Splice},
     stream::Stream,
+    task::Phase,
     upstream::Accepted,
     worker::{self, Load, Worker},
 };
@@ -77,10 +79,8 @@ pub(crate) struct Opening {
     pub(crate) config: Arc<Config>,
 }
 
-/// A session that waits for its client's transport.
-pub(crate) type Waiting = Pin<Box<dyn Future<Output = ()>>>;
 /// Where a connection's task finds the session that it becomes.
-pub(crate) type Successor = Rc<Cell<Option<Waiting>>>;
+pub(crate) type Successor = Rc<Cell<Option<Phase>>>;
 
 /// What becomes of a connection, or of a stream of one, once it has its answer.
 pub(crate) struct Upgraded {
@@ -104,10 +104,13 @@ impl Upgraded {
         Self { transport: Transport::Http2(stream), successor: None }
     }
 
-    fn become_session<S: Future<Output = ()> + 'static>(self, session: impl FnOnce(Transport) -> S) {
-        let session = session(self.transport);
+    fn become_session<S>(self, session: impl FnOnce(Transport) -> S)
+    where
+        S: Future<Output = Option<Phase>> + 'static,
+    {
+        let session = Phase::new(session(self.transport));
         match self.successor {
-            Some(successor) => successor.set(Some(Box::pin(session))),
+            Some(successor) => successor.set(Some(session)),
             None => drop(spawn_local(session)),
         }
     }
@@ -116,23 +119,15 @@ impl Upgraded {
 impl Opening {
     /// A session begins as soon as the client has its 101.
     pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
-        // What an idle session holds on to is what this future holds: the upstream's answer only until the splice is
-        // made of it, the splice in a box of its own size. And what moves from one variable to another, it holds twice.
         let Self { facts, upgraded, pending, config } = self;
-        let upstream = Box::new((accepted, slot));
         let began = clock::now();
         let handshake_s = since(facts.started);
         upgraded.become_session(move |transport| async move {
-            let (splice, open) = {
-                let client = transport.take().await;
-                let (accepted, slot) = *upstream;
-                let open = Open::new(&facts, &accepted, &slot);
-                drop(pending);
-                (Box::pin(facts.splice(client, accepted, slot, &config, began)), open)
-            };
-            drop(config);
-            let finished = splice.await;
-            open.close(&facts, &finished, handshake_s, since(began));
+            let client = transport.take().await;
+            let open = Open::new(&facts, &accepted, &slot);
+            drop(pending);
+            let splice = Some(facts.splice(client, accepted, slot, &config, began));
+            Some(Phase::new(Running { splice, open, facts, began, handshake_s }))
         });
     }
 
@@ -142,7 +137,7 @@ impl Opening {
         let handshake_s = since(facts.started);
         upgraded.become_session(move |transport| async move {
             let _pending = pending;
-            let Some((client, client_early)) = transport.take().await else { return };
+            let (client, client_early) = transport.take().await?;
             let session = Session::refused(facts.route.policy.clone(), why, retry_after, clock::now());
             let finished = Splice::new(Parts {
                 session,
@@ -164,6 +159,7 @@ impl Opening {
                 handshake_s,
                 finished.retry_after,
             ));
+            None
         });
     }
 }
@@ -179,6 +175,31 @@ impl Transport {
             // What came early waits in the stream.
             Self::Http2(stream) => Some((stream.await.ok()?, Bytes::new())),
         }
+    }
+}
+
+/// A session under way: all that an idle one holds on to beside its task, its timer and its sockets. No `async` block,
+/// which would hold twice what moves in it.
+struct Running {
+    /// `None`: it is over.
+    splice: Option<Splice>,
+    open: Open,
+    facts: Facts,
+    began: Instant,
+    handshake_s: f64,
+}
+
+impl Future for Running {
+    type Output = Option<Phase>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Phase>> {
+        let Self { splice, open, facts, began, handshake_s } = self.get_mut();
+        if let Some(running) = splice {
+            let finished = ready!(Pin::new(running).poll(cx));
+            *splice = None;
+            open.close(facts, &finished, *handshake_s, since(*began));
+        }
+        Poll::Ready(None)
     }
 }
 
@@ -207,7 +228,7 @@ impl Open {
         Self { worker: client.worker.clone(), route, endpoint: slot.endpoint().clone(), subprotocol, closed: false }
     }
 
-    fn close(mut self, facts: &Facts, finished: &Finished, handshake_s: f64, duration_s: f64) {
+    fn close(&mut self, facts: &Facts, finished: &Finished, handshake_s: f64, duration_s: f64) {
         let record = &finished.record;
         self.count(record);
         let shared = &self.worker.shared;

@@ -1,4 +1,9 @@
-//! A task that ends with whoever wants it done.
+//! Tasks that end with whoever wants them done, and tasks that change their size.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -14,5 +19,27 @@ impl From<JoinHandle<()>> for Task {
 impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// A task that goes on, when one part of it is over, with what that has left to do. Each part is in a box of its own
+/// size, which is gone before the next is polled: an idle session does not carry the room that its handshake took.
+pub(crate) struct Phase(Pin<Box<dyn Future<Output = Option<Phase>>>>);
+
+impl Phase {
+    pub(crate) fn new(part: impl Future<Output = Option<Self>> + 'static) -> Self {
+        Self(Box::pin(part))
+    }
+}
+
+impl Future for Phase {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        while let Some(next) = ready!(this.0.as_mut().poll(cx)) {
+            *this = next;
+        }
+        Poll::Ready(())
     }
 }

@@ -32,10 +32,10 @@ use crate::{
     endpoint::Endpoint,
     flow, http, http2, pipe, proxy_protocol,
     registry::{Live, Registry},
-    session::Waiting,
     shared::Shared,
     strain::Newcomer,
     stream::Stream,
+    task::Phase,
     tls::{self, Handshakes},
 };
 
@@ -296,14 +296,7 @@ impl Worker {
         if !self.ticking.replace(true) {
             spawn_local(self.clone().tick());
         }
-        let worker = self.clone();
-        spawn_local(async move {
-            // In a box that is gone when the session begins: what an idle session holds on to is this task.
-            let session = Box::pin(worker.serve(connection)).await;
-            if let Some(session) = session {
-                session.await;
-            }
-        });
+        spawn_local(Phase::new(self.clone().serve(connection)));
     }
 
     /// See [`TICK`].
@@ -317,7 +310,7 @@ impl Worker {
     }
 
     /// Serves a connection until it is over or becomes a WebSocket: then, what is to go on in its place.
-    async fn serve(self: Rc<Self>, connection: Connection) -> Option<Waiting> {
+    async fn serve(self: Rc<Self>, connection: Connection) -> Option<Phase> {
         let Connection { accepted, listener, load } = connection;
         let mut peer = accepted.peer;
         let mut stream = Stream::from_accepted(accepted).ok()?;
