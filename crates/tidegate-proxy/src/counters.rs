@@ -54,7 +54,7 @@ impl RouteCounters {
         let frames = [tally.text, tally.binary, tally.continuation, tally.ping, tally.pong, tally.close];
         for (counter, more) in direction.frames.iter().zip(frames) {
             if more > 0 {
-                bump(counter, more);
+                bump(counter, more.into());
             }
         }
         bump(&direction.bytes, tally.bytes);

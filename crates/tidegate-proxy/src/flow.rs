@@ -106,7 +106,7 @@ impl Flow {
             huge: false,
             exact: 0,
             moved: 0,
-            meter: Meter::new(&limits, sender),
+            meter: Meter::default(),
             totals: Totals::default(),
             discarded: 0,
             undelivered: 0,

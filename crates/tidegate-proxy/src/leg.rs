@@ -28,8 +28,9 @@ pub(crate) struct Leg {
     side: Side,
     /// `None`: it is gone.
     stream: Option<Stream>,
-    /// Control frames of tidegate's own, to go out at the next frame boundary.
-    own: Vec<u8>,
+    /// Control frames of tidegate's own, to go out at the next frame boundary. Boxed: mostly there are none.
+    #[expect(clippy::box_collection, reason = "an idle session has none, and each has the room for it")]
+    own: Option<Box<Vec<u8>>>,
     /// A write to it failed: nothing for it is kept.
     broken: bool,
     /// A read of it found nothing: tokio will wake for more.
@@ -53,7 +54,7 @@ impl Leg {
         Self {
             side,
             stream,
-            own: Vec::new(),
+            own: None,
             broken: false,
             waiting: false,
             marked: false,
@@ -152,14 +153,15 @@ impl Leg {
     /// # Errors
     /// As [`poll_write`](Self::poll_write).
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<io::Result<()>> {
-        while !self.own.is_empty() {
-            let own = std::mem::take(&mut self.own);
+        while let Some(mut own) = self.own.take() {
             let written = self.poll_write(cx, &own, last);
-            self.own = own;
-            self.own.drain(..ready!(written)?);
-        }
-        if self.own.capacity() > 0 {
-            self.own = Vec::new();
+            if let Poll::Ready(Ok(len)) = written {
+                own.drain(..len);
+            }
+            if !own.is_empty() && !self.broken {
+                self.own = Some(own);
+            }
+            let _ = ready!(written)?;
         }
         if self.unflushed
             && let Some(stream) = &mut self.stream
@@ -194,7 +196,8 @@ impl Leg {
     }
 
     pub(crate) fn put_control(&mut self, opcode: Opcode, payload: &[u8]) {
-        encode_control(opcode, self.mask(), payload, &mut self.own);
+        let mask = self.mask();
+        encode_control(opcode, mask, payload, self.own.get_or_insert_default());
     }
 
     pub(crate) fn put_close(&mut self, close: &CloseFrame) {
@@ -204,7 +207,7 @@ impl Leg {
     }
 
     pub(crate) fn let_go(&mut self, how: Parting) {
-        self.own = Vec::new();
+        self.own = None;
         let Some(mut stream) = self.stream.take() else { return };
         if how == Parting::Reset {
             stream.reset_on_drop();
@@ -218,7 +221,7 @@ impl Leg {
     fn fail<T>(&mut self, error: io::Error) -> Poll<io::Result<T>> {
         self.broken = true;
         self.unflushed = false;
-        self.own = Vec::new();
+        self.own = None;
         Poll::Ready(Err(error))
     }
 

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use tidegate_wire::{Limits, Sender, Tally, Violation};
+use tidegate_session::Side;
+use tidegate_wire::{Limits, Tally, Violation};
 
 /// Two token buckets, each of one second's worth: a burst of that size is no flood. Made when the first frame comes
 /// that counts: most sessions never need them.
+#[derive(Default)]
 pub(crate) struct Meter {
-    control_rate: Option<u32>,
-    frame_rate: Option<u32>,
     buckets: Option<Box<[Bucket; 2]>>,
 }
 
@@ -19,24 +19,19 @@ struct Bucket {
 }
 
 impl Meter {
-    /// Both ends are held to `control_rate`; only a client to `frame_rate`.
-    pub(crate) fn new(limits: &Limits, sender: Sender) -> Self {
-        let frame_rate = limits.frame_rate.filter(|_| sender == Sender::Client);
-        Self { control_rate: limits.control_rate, frame_rate, buckets: None }
-    }
-
+    /// What came `from` an end since the last call. Both are held to `control_rate`; only a client to `frame_rate`.
     #[inline]
-    pub(crate) fn check(&mut self, tally: &Tally, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn check(&mut self, tally: &Tally, limits: &Limits, from: Side, now: Instant) -> Result<(), Violation> {
         // A Close is no flood: only one counts.
         let controls = tally.ping + tally.pong;
-        if self.frame_rate.is_none() && (controls == 0 || self.control_rate.is_none()) {
+        let (control_rate, frame_rate) = (limits.control_rate, limits.frame_rate.filter(|_| from == Side::Client));
+        if frame_rate.is_none() && (controls == 0 || control_rate.is_none()) {
             return Ok(());
         }
-        let (control_rate, frame_rate) = (self.control_rate, self.frame_rate);
         let [control, data] = &mut **self
             .buckets
             .get_or_insert_with(|| Box::new([control_rate, frame_rate].map(|r| Bucket::new(r, now))));
-        if control_rate.is_some() && !control.take(controls, now) {
+        if control_rate.is_some() && !control.take(controls.into(), now) {
             return Err(Violation::ControlFlood);
         }
         if frame_rate.is_some() && !data.take(tally.data_frames(), now) {

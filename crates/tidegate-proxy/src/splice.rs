@@ -52,7 +52,8 @@ pub(crate) struct Splice {
     counters: Arc<RouteCounters>,
     metrics: Arc<Metrics>,
     sleep: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    /// It waits for `sleep`.
+    armed: bool,
 }
 
 /// A session that is over.
@@ -101,7 +102,7 @@ impl Splice {
             counters,
             metrics,
             sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
-            armed: None,
+            armed: false,
         }
     }
 
@@ -430,9 +431,10 @@ impl Splice {
         if tally == Tally::default() {
             return;
         }
+        let limits = self.entry.route().frames;
         let flow = self.flow(from);
         flow.totals.add(&tally);
-        let verdict = flow.meter.check(&tally, now);
+        let verdict = flow.meter.check(&tally, &limits, from, now);
         self.counters.add(from, &tally);
         if let Err(violation) = verdict {
             self.flow(from).clear_pending();
@@ -508,9 +510,10 @@ impl Splice {
     /// Sleeps until the session's next deadline. One that moved back is looked at when the earlier one comes.
     fn arm(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(at) = self.session.poll_timeout() else { return false };
-        if self.armed.is_none_or(|armed| at < armed) {
-            self.armed = Some(at);
-            self.sleep.as_mut().reset(at.into());
+        let at = at.into();
+        if !self.armed || at < self.sleep.deadline() {
+            self.armed = true;
+            self.sleep.as_mut().reset(at);
             return self.sleep.as_mut().poll(cx).is_ready();
         }
         false
@@ -543,10 +546,10 @@ impl Future for Splice {
         if this.entry.take_hurry() {
             this.session.handle_hurry(now);
         }
-        let mut due = this.armed.is_some() && this.sleep.is_elapsed();
+        let mut due = this.armed && this.sleep.is_elapsed();
         loop {
             if std::mem::take(&mut due) {
-                this.armed = None;
+                this.armed = false;
                 for side in Side::BOTH {
                     // Who sends the rest of a large frame slowly is not silent.
                     if this.leg(side).unmark() {

@@ -27,8 +27,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
-    Unix(UnixStream),
-    /// TLS from a client. Boxed: a session's own memory is not to be of the size of the largest.
+    /// Boxed, as all but the usual one: a session's own memory is not to be of the size of the largest.
+    Unix(Box<UnixStream>),
+    /// TLS from a client.
     Client(Box<server::TlsStream<TcpStream>>),
     /// TLS to an upstream.
     Upstream(Box<client::TlsStream<TcpStream>>),
@@ -43,7 +44,7 @@ impl Stream {
     /// This runtime has no room for it.
     pub(crate) fn from_accepted(accepted: Accepted) -> io::Result<Self> {
         match accepted.peer {
-            None => UnixStream::from_std(accepted.socket.into()).map(Self::Unix),
+            None => UnixStream::from_std(accepted.socket.into()).map(|unix| Self::Unix(Box::new(unix))),
             Some(_) => TcpStream::from_std(accepted.socket.into()).map(Self::Tcp),
         }
     }

@@ -172,7 +172,7 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
         ServerAddress::Unix(path) => {
             let mut unix = UnixStream::connect(path).await.map_err(Failure::Connect)?;
             unix.write_all(dial.proxy_header.unwrap_or_default()).await.map_err(Failure::Connect)?;
-            return Ok(Stream::Unix(unix));
+            return Ok(Stream::Unix(Box::new(unix)));
         }
         ServerAddress::Tcp { host, port } => (host.as_str(), *port),
         // Its servers are known by their addresses.

@@ -44,9 +44,8 @@ pub enum Input {
 pub(crate) struct Leg {
     pub(crate) state: State,
     pub(crate) input: Input,
-    /// Closes are rare and long: boxed, so that an idle session does not carry them.
-    pub(crate) sent: Option<Box<CloseFrame>>,
-    pub(crate) received: Option<Box<CloseFrame>>,
+    /// Boxed: Closes are rare and long, and an open session has none.
+    closes: Option<Box<Closes>>,
     /// When the present state has lasted too long.
     pub(crate) deadline: Option<Instant>,
     /// Last time any byte came from it.
@@ -60,13 +59,19 @@ pub(crate) struct Leg {
     pub(crate) end: LegEnd,
 }
 
+/// The Closes of a leg.
+#[derive(Debug, Default)]
+struct Closes {
+    sent: Option<CloseFrame>,
+    received: Option<CloseFrame>,
+}
+
 impl Leg {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             state: State::Open,
             input: Input::Relay,
-            sent: None,
-            received: None,
+            closes: None,
             deadline: None,
             heard: now,
             pinged: None,
@@ -86,6 +91,22 @@ impl Leg {
         matches!(self.state, State::Open | State::Asking)
     }
 
+    pub(crate) fn sent(&self) -> Option<&CloseFrame> {
+        self.closes.as_ref()?.sent.as_ref()
+    }
+
+    pub(crate) fn received(&self) -> Option<&CloseFrame> {
+        self.closes.as_ref()?.received.as_ref()
+    }
+
+    pub(crate) fn note_sent(&mut self, close: CloseFrame) {
+        self.closes.get_or_insert_default().sent = Some(close);
+    }
+
+    pub(crate) fn note_received(&mut self, close: CloseFrame) {
+        self.closes.get_or_insert_default().received = Some(close);
+    }
+
     pub(crate) fn lost(&mut self, how: Loss) {
         self.end = match (self.state, how) {
             (State::Open, _) => LegEnd::Lost,
@@ -96,6 +117,7 @@ impl Leg {
     }
 
     pub(crate) fn into_record(self) -> LegRecord {
-        LegRecord { sent: self.sent.map(|close| *close), received: self.received.map(|close| *close), end: self.end }
+        let Closes { sent, received } = self.closes.map_or_else(Closes::default, |closes| *closes);
+        LegRecord { sent, received, end: self.end }
     }
 }

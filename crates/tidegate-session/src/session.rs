@@ -6,12 +6,14 @@
 mod deadlines;
 mod endings;
 mod events;
+mod outputs;
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     Closing, End, Input, Order, Output, Policy, Premature, Record, Refused, Side, Verdict,
     leg::{Leg, State},
+    session::outputs::Outputs,
 };
 
 /// One session's two legs.
@@ -38,7 +40,7 @@ pub struct Session {
     last_frame: Instant,
     /// Next ping payload; only ever compared.
     nonce: u64,
-    out: VecDeque<Output>,
+    out: Outputs,
     wake: Option<Instant>,
     /// `wake` is out of date.
     stale: bool,
@@ -70,7 +72,7 @@ impl Session {
             expires,
             last_frame: now,
             nonce: seed,
-            out: VecDeque::new(),
+            out: Outputs::default(),
             wake: None,
             stale: true,
             unclosable: false,
@@ -173,7 +175,7 @@ impl Session {
         let verdict = match end {
             _ if self.unclosable => Verdict::Unclosable,
             _ if self.both_lost => Verdict::BothLost,
-            End::Closed { .. } if self.client.received.is_none() || self.upstream.received.is_none() => {
+            End::Closed { .. } if self.client.received().is_none() || self.upstream.received().is_none() => {
                 Verdict::Relayed
             }
             end => end.verdict(),

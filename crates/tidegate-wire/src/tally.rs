@@ -2,21 +2,22 @@
 
 use crate::Opcode;
 
-/// Counts of frames by opcode, and of payload bytes. Plain numbers: whoever reads them adds them up.
+/// Counts of frames by opcode, and of payload bytes. Plain numbers: whoever reads them adds them up, in wider ones than
+/// these of what passes between two calls of [`Scanner::take_tally`](crate::Scanner::take_tally).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Text frames.
-    pub text: u64,
+    pub text: u32,
     /// Binary frames.
-    pub binary: u64,
+    pub binary: u32,
     /// Continuation frames, as they came: those of our own re-fragmentation do not count.
-    pub continuation: u64,
+    pub continuation: u32,
     /// Ping frames.
-    pub ping: u64,
+    pub ping: u32,
     /// Pong frames.
-    pub pong: u64,
+    pub pong: u32,
     /// Close frames.
-    pub close: u64,
+    pub close: u32,
     /// Payload bytes of data frames.
     pub bytes: u64,
 }
@@ -39,13 +40,13 @@ impl Tally {
     /// Data frames.
     #[must_use]
     pub const fn data_frames(&self) -> u64 {
-        self.text + self.binary + self.continuation
+        self.text as u64 + self.binary as u64 + self.continuation as u64
     }
 
     /// Control frames.
     #[must_use]
     pub const fn control_frames(&self) -> u64 {
-        self.ping + self.pong + self.close
+        self.ping as u64 + self.pong as u64 + self.close as u64
     }
 
     /// Adds what `other` counted.

@@ -103,7 +103,7 @@ impl Session {
 
     /// Both sides vanished at once: a Close for this one, on account of the other's loss, has not yet been put on it.
     pub(super) fn is_told_in_vain(&self, side: Side) -> bool {
-        matches!(self.end, Some(End::Lost { side: lost, .. }) if lost != side) && self.leg(side).sent.is_none()
+        matches!(self.end, Some(End::Lost { side: lost, .. }) if lost != side) && self.leg(side).sent().is_none()
     }
 
     /// This side was told Close and will not answer.
@@ -130,8 +130,8 @@ impl Session {
         let said = match end.close_for(side, &self.policy) {
             Told::Close(words) => Output::Say(side, words),
             // One that closed itself is owed its answer (RFC 6455 section 5.5.1), whatever one that did not would get.
-            Told::Echo | Told::Abort => match &self.leg(side).received {
-                Some(close) => Output::Echo(side, (**close).clone()),
+            Told::Echo | Told::Abort => match self.leg(side).received() {
+                Some(close) => Output::Echo(side, close.clone()),
                 None => return self.shut(side, now),
             },
             Told::Nothing | Told::Relay => return self.part(side, Parting::Close),
@@ -160,7 +160,7 @@ impl Session {
     /// A Close came from one that was told.
     pub(super) fn answered(&mut self, side: Side, frame: &CloseFrame, now: Instant) {
         let leg = self.leg(side);
-        let differs = leg.sent.as_deref().is_some_and(|sent| sent != frame);
+        let differs = leg.sent().is_some_and(|sent| sent != frame);
         let unread = leg.blocked.is_some();
         let closing = self.closing.get_or_insert_default();
         match closing.asked {

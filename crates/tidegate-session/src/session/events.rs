@@ -41,11 +41,11 @@ impl Session {
         self.stale = true;
         let (close_timeout, end) = (self.policy.close_timeout, self.end);
         let leg = self.leg_mut(side);
-        if leg.received.is_some() {
+        if leg.received().is_some() {
             return Pass::Consume;
         }
         leg.input = Input::Discard;
-        leg.received = Some(Box::new(frame.clone()));
+        leg.note_received(frame.clone());
         if leg.state == State::Told {
             self.answered(side, &frame, now);
         }
@@ -61,7 +61,7 @@ impl Session {
                     other.deadline = Some(now + close_timeout);
                 }
                 if rewritten.is_none() {
-                    other.sent = Some(Box::new(frame));
+                    other.note_sent(frame);
                 }
                 self.ping_no_more(side.other());
                 self.asked(side.other(), now);
@@ -90,7 +90,7 @@ impl Session {
                     return Pass::Consume;
                 }
                 other.state = State::Closed;
-                other.sent = Some(Box::new(frame));
+                other.note_sent(frame);
                 self.ping_no_more(by);
                 self.finish(by, now);
                 Pass::Relay
@@ -231,8 +231,7 @@ impl Session {
     /// it is.
     pub fn note_premature(&mut self, what: Premature) {
         let claims_success = |close: &CloseFrame| close.code() == Some(CloseCode::NORMAL);
-        if self.end == Some(End::Closed { by: Side::Upstream })
-            && self.upstream.received.as_deref().is_some_and(claims_success)
+        if self.end == Some(End::Closed { by: Side::Upstream }) && self.upstream.received().is_some_and(claims_success)
         {
             self.premature.get_or_insert(what);
         }
@@ -256,7 +255,7 @@ impl Session {
 
     /// A Close of [`Output::Say`] or [`Output::Echo`] was put on its leg.
     pub fn note_sent(&mut self, side: Side, frame: CloseFrame) {
-        self.leg_mut(side).sent = Some(Box::new(frame));
+        self.leg_mut(side).note_sent(frame);
     }
 }
 
