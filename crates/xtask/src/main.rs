@@ -19,7 +19,7 @@ usage: cargo xtask COMMAND
   check           format, lints, documentation, layers, lock file, generated docs, tests: what CI runs
   test            brings what the tests need, then runs them all
   layers          the pure crates depend on what they may, and on nothing else
-  locks           no dependency is older than the fix of a known flaw
+  locks           the lock files fit, and no dependency in them is older than the fix of a known flaw
   sim [OPTIONS]   a fleet of clients before the governor, on a virtual clock; sim --help says more
   docs [--check]  writes the generated pages of docs/, or says which are out of date
   bench micro [--bless]
