@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bench_herd::{Capacity, Crowd, Herd, Kind, Server};
+use bench_herd::{Capacity, Crowd, Haste, Herd, Kind, Server};
 use harness::{Setup, clock, eventually};
 
 const CLIENTS: usize = 300;
@@ -13,7 +13,7 @@ const RATE: f64 = 60.0;
 #[tokio::test]
 async fn a_herd_is_back_soon_after_its_server_and_little_is_done_for_nobody() {
     let warm = Capacity::warm(RATE, 0.1);
-    let first = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), 1, warm).expect("a server");
+    let first = Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), 1, warm, Haste::Usual).expect("a server");
     let address = first.address;
     let gate = Setup::proxy_to(address).start().await;
     let crowd = Crowd {
@@ -32,7 +32,7 @@ async fn a_herd_is_back_soon_after_its_server_and_little_is_done_for_nobody() {
         .await;
     let cold = Capacity { cold: 0.25, warm_after: Duration::from_secs(3), ..warm };
     let back = clock::now();
-    let second = Server::start(address, 2, cold).expect("the same address");
+    let second = Server::start(address, 2, cold, Haste::Usual).expect("the same address");
     let wanted = CLIENTS * 99 / 100;
     eventually("99 % are back", async || (seen.with(2) >= wanted).then_some(())).await;
     let (took, bound) = (clock::now() - back, cold.bound(wanted as f64));

@@ -5,7 +5,18 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use bench_rig::processors;
 use tokio::{runtime::Runtime, sync::oneshot};
+
+/// How soon a thread runs when it has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// When it is its turn.
+    Usual,
+    /// Before whatever else the machine does, where that may be asked for: as if on a machine of its own. For those who
+    /// measure, and have little to do.
+    AtOnce,
+}
 
 /// The thread; dropping this ends the work, and all that it has spawned.
 #[derive(Debug)]
@@ -30,10 +41,14 @@ impl Aside {
     pub(crate) fn start(
         name: &str,
         runtime: Runtime,
+        haste: Haste,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name(name.into()).spawn(move || {
+            if haste == Haste::AtOnce {
+                processors::run_at_once();
+            }
             runtime.block_on(async {
                 tokio::select! {
                     () = work => {}

@@ -13,7 +13,7 @@ use std::{
 use bench_rig::clock;
 
 use crate::{
-    aside::Aside,
+    aside::{Aside, Haste},
     client::{End, Kind, Manner, Session},
 };
 
@@ -84,7 +84,7 @@ impl Herd {
             }
             std::future::pending().await
         };
-        Ok(Self { seen, _aside: Aside::start("herd", Aside::runtime()?, living)? })
+        Ok(Self { seen, _aside: Aside::start("herd", Aside::runtime()?, Haste::Usual, living)? })
     }
 }
 

@@ -8,7 +8,8 @@ pub mod herd;
 pub mod server;
 pub mod work;
 
-pub use bystanders::Bystanders;
+pub use aside::Haste;
+pub use bystanders::{Bystanders, P99};
 pub use client::Kind;
 pub use herd::{Crowd, Herd};
 pub use server::Server;

@@ -10,7 +10,7 @@ mod stage;
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use bench_herd::Capacity;
-use bench_rig::{Contender, Rig, clock, descriptors};
+use bench_rig::{Contender, Rig, clock, descriptors, processors};
 use clap::{Parser, Subcommand};
 
 use crate::scenario::Scenario;
@@ -80,6 +80,8 @@ fn main() -> ExitCode {
 
 fn compare(arguments: &Compare) -> Result<(), String> {
     descriptors::raise();
+    processors::go_first();
+    processors::take_the_first();
     let files = descriptors::allowed();
     // A proxy has two for each client, and some for itself.
     let clients = arguments.clients as usize;
@@ -107,7 +109,7 @@ fn compare(arguments: &Compare) -> Result<(), String> {
         return Ok(());
     }
     let (versions, date) = (arguments.rig.versions(), clock::today());
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = processors::count();
     let foot = format!("{versions}; {clients} clients; {processors} processors; {date}.");
     arguments.rig.publish("docs/herd.md", "herd", &format!("{table}\n\n{foot}"))
 }

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use bench_herd::P99;
+
 use crate::scenario::Outcome;
 
-fn cells(outcome: &Outcome) -> [String; 8] {
-    let ms = |time: Option<Duration>| time.map_or("–".into(), |time| format!("{:.1}", time.as_secs_f64() * 1e3));
+fn cells(outcome: &Outcome) -> [String; 9] {
+    let ms = |time: Option<Duration>| time.map_or("–".into(), |time| format!("{:.2}", time.as_secs_f64() * 1e3));
+    let proxied = |p99: Option<P99>| ms(p99.map(|p99| p99.proxied));
+    let direct = |p99: Option<P99>| ms(p99.map(|p99| p99.direct));
     let back = match (outcome.t99, outcome.bound) {
         (Some(t99), Some(bound)) => {
             let (t99, bound) = (t99.as_secs_f64(), bound.as_secs_f64());
@@ -26,12 +30,13 @@ fn cells(outcome: &Outcome) -> [String; 8] {
         format!("{:.1} %", outcome.wasted * 100.0),
         format!("{:.1} x", outcome.offered),
         outcome.stopped.to_string(),
-        ms(outcome.rest),
-        ms(outcome.busy) + &lost,
+        proxied(outcome.rest),
+        proxied(outcome.busy) + &lost,
+        format!("{}, {}", direct(outcome.rest), direct(outcome.busy)),
     ]
 }
 
-const HEADS: [&str; 8] = [
+const HEADS: [&str; 9] = [
     "99 % back after",
     "with a session at the end",
     "goodput",
@@ -40,6 +45,7 @@ const HEADS: [&str; 8] = [
     "stopped for ever",
     "bystanders' p99 at rest, ms",
     "meanwhile, ms",
+    "both without a proxy, ms",
 ];
 
 /// For the terminal.

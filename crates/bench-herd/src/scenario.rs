@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bench_herd::{Bystanders, Capacity, Crowd, Herd, Kind, Server};
+use bench_herd::{Bystanders, Capacity, Crowd, Haste, Herd, Kind, P99, Server};
 use bench_rig::{Contender, Rig, clock, free_address};
 
 use crate::{served::Served, stage::Stage};
@@ -54,8 +54,8 @@ pub(crate) struct Outcome {
     pub(crate) offered: f64,
     pub(crate) stopped: u64,
     /// 99 % of the bystanders' round trips, before and while it happened.
-    pub(crate) rest: Option<Duration>,
-    pub(crate) busy: Option<Duration>,
+    pub(crate) rest: Option<P99>,
+    pub(crate) busy: Option<P99>,
     pub(crate) bystanders_lost: u64,
 }
 
@@ -93,7 +93,7 @@ impl Scenario {
             servers.push((address, Served::start(address, number, capacity)?));
         }
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let chat = Server::start(any, 99, Capacity::warm(10_000.0, 0.001)).map_err(fail)?;
+        let chat = Server::start(any, 99, Capacity::warm(10_000.0, 0.001), Haste::AtOnce).map_err(fail)?;
         let rate = capacity.rate * count as f64;
         let warm_after = if self == Self::Crash { Duration::from_secs(15) } else { Duration::ZERO };
         let stage = Stage {
@@ -105,7 +105,7 @@ impl Scenario {
             warm_after,
         };
         let proxy = stage.start(contender, rig)?;
-        let bystanders = Bystanders::start(proxy.address).map_err(fail)?;
+        let bystanders = Bystanders::start(proxy.address, chat.address).map_err(fail)?;
         let crowd = Crowd {
             clients,
             kinds: KINDS.to_vec(),
@@ -142,7 +142,7 @@ struct Run {
     capacity: Capacity,
     servers: Vec<(SocketAddr, Served)>,
     bystanders: Bystanders,
-    rest: Option<Duration>,
+    rest: Option<P99>,
     /// What counts is the part of the capacity that is used, all the time.
     steady: bool,
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bench_herd::{Capacity, Server, server::Stats};
+use bench_herd::{Capacity, Haste, Server, server::Stats};
 use bench_rig::descriptors;
 
 /// How often it says what it has done.
@@ -18,7 +18,8 @@ const SAYS: Duration = Duration::from_millis(50);
 /// Serves until standard input ends; its lines are the health in thousandths, those of the output what has been done.
 pub(crate) fn serve(address: SocketAddr, number: u64, capacity: Capacity) -> Result<(), String> {
     descriptors::raise();
-    let server = Server::start(address, number, capacity).map_err(|error| format!("{address}: {error}"))?;
+    let server =
+        Server::start(address, number, capacity, Haste::Usual).map_err(|error| format!("{address}: {error}"))?;
     let stats = server.stats.clone();
     thread::spawn(move || {
         loop {

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    aside::Aside,
+    aside::{Aside, Haste},
     client,
     work::{Capacity, Work},
 };
@@ -67,7 +67,7 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be had.
-    pub fn start(address: SocketAddr, number: u64, capacity: Capacity) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, number: u64, capacity: Capacity, haste: Haste) -> io::Result<Self> {
         let runtime = Aside::runtime()?;
         let listener = {
             let _within = runtime.enter();
@@ -80,7 +80,7 @@ impl Server {
         let address = listener.local_addr()?;
         let stats = Arc::new(Stats::default());
         let state = State { number, work: Mutex::new(Work::new(capacity, clock::now())), stats: stats.clone() };
-        let aside = Aside::start(&format!("server {number}"), runtime, serve(listener, Arc::new(state)))?;
+        let aside = Aside::start(&format!("server {number}"), runtime, haste, serve(listener, Arc::new(state)))?;
         Ok(Self { address, stats, _aside: aside })
     }
 }

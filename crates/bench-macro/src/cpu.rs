@@ -1,48 +1,6 @@
-//! Which processor runs what, and what a process has used.
+//! What a process has used.
 
 use std::fs;
-
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-/// Runs `work` on the last processor, and what it starts stays there; back to the first afterwards. The generator has
-/// the first to itself, a proxy the last.
-pub(crate) fn on_the_proxies_processor<T>(work: impl FnOnce() -> T) -> T {
-    let all = allowed();
-    pin(all.last().copied());
-    let value = work();
-    pin(all.first().copied());
-    value
-}
-
-/// The processors that this process began with.
-fn allowed() -> &'static [usize] {
-    static ALL: std::sync::OnceLock<Vec<usize>> = std::sync::OnceLock::new();
-    ALL.get_or_init(|| {
-        let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
-        (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect()
-    })
-}
-
-/// Goes before other work of the machine, and so does what is started from here on. Only where that may be done.
-pub(crate) fn go_first() {
-    const NICE: i32 = -15;
-    let _ = rustix::process::setpriority_process(None, NICE);
-    // With autogroups that counts within a terminal session only, and the session has a value of its own.
-    let _ = fs::write("/proc/self/autogroup", NICE.to_string());
-}
-
-fn pin(cpu: Option<usize>) {
-    let Some(cpu) = cpu else { return };
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    // Where it may not be chosen, the scheduler chooses.
-    let _ = sched_setaffinity(None, &set);
-}
-
-/// How many processors there are to share.
-pub(crate) fn count() -> usize {
-    allowed().len()
-}
 
 /// A process and its children: nginx has a master and a worker.
 pub(crate) fn family(root: u32) -> Vec<u32> {

@@ -19,7 +19,7 @@ mod world;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use bench_rig::{Rig, clock, descriptors};
+use bench_rig::{Rig, clock, descriptors, processors};
 use clap::Parser;
 
 use crate::{
@@ -109,12 +109,11 @@ const CALLS: &[Plan] =
 
 fn run(arguments: &Arguments) -> Result<(), String> {
     descriptors::raise();
-    if cpu::count() < 2 {
+    if processors::count() < 2 {
         return Err("one processor is not enough: the generator would take what the proxy is measured by".into());
     }
-    cpu::go_first();
-    // From here on the generator stays on its processor.
-    cpu::on_the_proxies_processor(|| {});
+    processors::go_first();
+    processors::take_the_first();
     let mut world = World::new().map_err(|error| format!("the load generator: {error}"))?;
     let stage = Stage { rig: &arguments.rig, server: world.address(), tls: None, idle_timeout: 3600 };
     let began = clock::now();
@@ -243,7 +242,7 @@ fn header(arguments: &Arguments) -> String {
     format!(
         "{}; {} processors ({}), Linux {}; {} rounds; {}.",
         arguments.rig.versions(),
-        cpu::count(),
+        processors::count(),
         model.trim(),
         // Without what a distribution adds.
         read("/proc/sys/kernel/osrelease").trim().split('-').next().unwrap_or_default(),

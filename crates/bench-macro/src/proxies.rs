@@ -84,7 +84,7 @@ impl Proxy {
             Self::HaproxySplice => configs::haproxy(stage, &place, true),
             Self::Tidegate => configs::tidegate(stage, &place),
         };
-        let process = cpu::on_the_proxies_processor(|| stage.rig.start(self.contender(), &place, &config))?;
+        let process = stage.rig.start(self.contender(), &place, &config)?;
         // nginx's worker comes a moment after the port.
         let wanted = if self.contender() == Contender::Nginx { 2 } else { 1 };
         let family = || Some(cpu::family(process.id())).filter(|all| all.len() >= wanted);

@@ -7,6 +7,7 @@ mod contender;
 pub mod descriptors;
 mod place;
 pub mod process;
+pub mod processors;
 mod rig;
 
 pub use contender::Contender;

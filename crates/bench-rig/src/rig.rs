@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Contender, Place, Process};
+use crate::{Contender, Place, Process, processors};
 
 /// The options that all comparisons have; `cargo xtask bench` fills them in.
 #[derive(clap::Args, Clone, Debug)]
@@ -42,13 +42,14 @@ impl Rig {
         Place::new(&self.scratch.join(name))
     }
 
-    /// Starts a proxy and waits until it takes connections.
+    /// Starts a proxy, on its processor, and waits until it takes connections.
     ///
     /// # Errors
     /// It does not; with what it said.
     pub fn start(&self, contender: Contender, place: &Place, config: &str) -> Result<Process, String> {
         let config = place.write("config", config)?;
-        Process::start(contender.command(self.program(contender), &place.directory, &config), place)
+        let command = contender.command(self.program(contender), &place.directory, &config);
+        processors::on_the_proxies(|| Process::start(command, place))
     }
 
     /// `nginx 1.26.3, HAProxy 3.0.11, tidegate 0.1.0`
