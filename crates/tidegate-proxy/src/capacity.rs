@@ -57,6 +57,7 @@ struct Inner {
     waiting: HashMap<Ticket, Waiter>,
     /// How many of them came by each route.
     parked: HashMap<String, u32>,
+    /// When the clockwork will look at it by itself.
     armed: Option<Instant>,
 }
 
@@ -279,9 +280,9 @@ impl Capacity {
         }
         // Time brings news to parked clients alone: without any, nobody needs to be woken for it.
         let next = if inner.waiting.is_empty() { None } else { inner.governor.poll_timeout() };
-        let sooner = next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed || armed <= now));
-        inner.armed = next;
-        if sooner {
+        // One that is woken too early asks again. To put its time off would have it woken for each client that comes.
+        if next.is_some_and(|next| inner.armed.is_none_or(|armed| next < armed)) {
+            inner.armed = next;
             self.sooner.notify_one();
         }
     }
@@ -304,7 +305,9 @@ async fn keep_time(capacity: Weak<Capacity>, sooner: Arc<Notify>) {
         tokio::select! {
             () = due => {
                 let Some(capacity) = capacity.upgrade() else { return };
-                capacity.settle(&mut capacity.lock(), clock::now());
+                let mut inner = capacity.lock();
+                inner.armed = None;
+                capacity.settle(&mut inner, clock::now());
             }
             () = sooner.notified() => {}
         }
