@@ -58,6 +58,7 @@ mod stream;
 mod task;
 mod tls;
 mod traffic;
+mod turns;
 mod upload;
 mod upstream;
 mod vitals;
