@@ -16,6 +16,7 @@ mod capacity;
 mod clock;
 mod command;
 mod counters;
+mod digits;
 mod endpoint;
 mod files;
 mod finder;
