@@ -3,27 +3,31 @@
 mod checks;
 mod opening;
 mod replies;
+mod whole;
 
 use std::{
     cell::Cell,
     convert::Infallible,
+    future::pending,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     time::Instant,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Version};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tidegate_config::Route;
-use tokio::task::spawn_local;
+use tokio::{task::spawn_local, time::timeout};
 
 pub(crate) use self::replies::{Reply, own_reply};
 use self::{
     checks::{Asked, check, redacted},
     opening::open,
     replies::Answered,
+    whole::Outcome,
 };
 use crate::{
     clock, forwarded, head,
@@ -91,10 +95,43 @@ impl Client {
 }
 
 /// Serves one connection until it is over or becomes a WebSocket: then, what is to go on in its place.
-pub(crate) async fn serve(client: Client, stream: Stream) -> Option<Phase> {
-    let (transport, mut back) = Patient::new(stream).lend();
+pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
+    let began = clock::now();
+    let data = match timeout(CLIENT_HANDSHAKE_TIMEOUT, whole::read(&mut stream)).await {
+        Ok(Ok(data)) if !data.is_empty() => data,
+        read => {
+            if read.is_err() {
+                client.refuse_unread("header_timeout", "none");
+            }
+            patient::end(stream).await;
+            return None;
+        }
+    };
+    let (stream, data, reply) = match whole::parse(&data) {
+        None => (stream, data, None),
+        Some((request, len)) => match whole::serve(&client, stream, request, data, len).await {
+            Outcome::Session(session) => return session,
+            Outcome::Over(stream) => {
+                patient::end(stream).await;
+                return None;
+            }
+            Outcome::Reply(stream, data, reply) => (stream, data, Some(*reply)),
+        },
+    };
+    Some(Phase::new(serve_any(client, stream, data, began, reply)))
+}
+
+/// Serves one connection whatever it is for. `data`: what was read of it; `reply`: the answer to the request in that.
+async fn serve_any(
+    client: Client,
+    stream: Stream,
+    data: Bytes,
+    began: Instant,
+    reply: Option<Reply>,
+) -> Option<Phase> {
+    let (transport, mut back) = Patient::new(stream).behind(data).lend();
     let successor = Successor::default();
-    speak(&client, transport, &successor).await;
+    speak(&client, transport, &successor, began, reply).await;
     let session = successor.take();
     if let Ok(stream) = back.try_recv() {
         // A client that has left before its answer: a session that was about to begin still has its upstream to tell.
@@ -105,16 +142,21 @@ pub(crate) async fn serve(client: Client, stream: Stream) -> Option<Phase> {
     session
 }
 
-/// Lets hyper speak HTTP/1 on a transport. It is given back, or taken by the successor, when this is over.
-async fn speak(client: &Client, transport: Patient, successor: &Successor) {
-    let fresh = Cell::new(true);
+/// Lets hyper speak HTTP/1 on a transport. It is given back, or taken by the successor, when this is over. `reply`: the
+/// answer to the first request.
+async fn speak(client: &Client, transport: Patient, successor: &Successor, began: Instant, reply: Option<Reply>) {
+    let (fresh, reply) = (Cell::new(true), Cell::new(reply));
     let service = service_fn(|mut request| {
         fresh.set(false);
+        let reply = reply.take();
         let client = Client { version: request.version(), ..client.clone() };
         let upgraded = Upgraded::http1(hyper::upgrade::on(&mut request), successor.clone());
         // In a box: hyper moves it, and makes room for it where no request has come yet.
         Box::pin(async move {
-            Ok::<_, Infallible>(answer(client, clock::now(), request.map(Source::Http1), upgraded).await)
+            Ok::<_, Infallible>(match reply {
+                Some(reply) => reply,
+                None => answer(client, clock::now(), request.map(Source::Http1), upgraded).await,
+            })
         })
     });
     let connection = http1::Builder::new()
@@ -125,8 +167,16 @@ async fn speak(client: &Client, transport: Patient, successor: &Successor) {
         .serve_connection(TokioIo::new(transport), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
+    // What hyper waits for began before hyper did.
+    let overdue = async {
+        tokio::time::sleep_until((began + CLIENT_HANDSHAKE_TIMEOUT).into()).await;
+        if !fresh.get() {
+            pending().await
+        }
+    };
     let served = tokio::select! {
         served = connection.as_mut() => served,
+        () = overdue => return client.refuse_unread("header_timeout", "none"),
         () = client.worker.shared.drain_begins() => {
             // One that idles between requests ends now, one that is being answered when it has its answer. One whose
             // first request is yet to come would end without a word: it is to hear 503.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, sink},
     sync::oneshot,
@@ -28,6 +29,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 pub(crate) struct Patient {
     lent: Lent,
+    /// What is read before it.
+    before: Bytes,
     patience: Duration,
     /// Running while bytes wait.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -43,7 +46,12 @@ struct Lent {
 impl Patient {
     pub(crate) fn new(stream: Stream) -> Self {
         let lent = Lent { stream: Some(stream), lender: None };
-        Self { lent, patience: WRITE_TIMEOUT, stalled: None }
+        Self { lent, before: Bytes::new(), patience: WRITE_TIMEOUT, stalled: None }
+    }
+
+    /// Behind what was read of it already.
+    pub(crate) fn behind(self, before: Bytes) -> Self {
+        Self { before, ..self }
     }
 
     /// With a bound that is not lower than this.
@@ -89,6 +97,18 @@ impl Drop for Lent {
     }
 }
 
+/// Writes an answer.
+///
+/// # Errors
+/// The peer is gone, or takes nothing.
+pub(crate) async fn write(stream: &mut Stream, data: &[u8]) -> io::Result<()> {
+    timeout(WRITE_TIMEOUT, async {
+        stream.write_all(data).await?;
+        stream.flush().await
+    })
+    .await?
+}
+
 /// Ends a transport for which there is nothing more: half-closes it, reads and throws away what its peer still sends,
 /// for a bounded time, and only then closes it. A `close()` over unread input would reset the connection, and a reset
 /// destroys what the peer has not read yet.
@@ -103,7 +123,13 @@ pub(crate) async fn end(mut stream: Stream) {
 
 impl AsyncRead for Patient {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().lent.get()?.poll_read(cx, buf)
+        let this = self.get_mut();
+        if !this.before.is_empty() {
+            let len = this.before.len().min(buf.remaining());
+            buf.put_slice(&this.before.split_to(len));
+            return Poll::Ready(Ok(()));
+        }
+        this.lent.get()?.poll_read(cx, buf)
     }
 }
 

@@ -82,6 +82,9 @@ pub(crate) struct Opening {
 /// Where a connection's task finds the session that it becomes.
 pub(crate) type Successor = Rc<Cell<Option<Phase>>>;
 
+/// Where a session finds its client's transport, and what came behind the request.
+pub(crate) type Handed = Rc<Cell<Option<(Stream, Bytes)>>>;
+
 /// What becomes of a connection, or of a stream of one, once it has its answer.
 pub(crate) struct Upgraded {
     transport: Transport,
@@ -91,11 +94,16 @@ pub(crate) struct Upgraded {
 
 /// Where the client's transport is to be had from, once it has its answer.
 enum Transport {
+    Whole(Handed),
     Http1(OnUpgrade),
     Http2(oneshot::Receiver<Stream>),
 }
 
 impl Upgraded {
+    pub(crate) fn whole(handed: Handed, successor: Successor) -> Self {
+        Self { transport: Transport::Whole(handed), successor: Some(successor) }
+    }
+
     pub(crate) fn http1(upgrade: OnUpgrade, successor: Successor) -> Self {
         Self { transport: Transport::Http1(upgrade), successor: Some(successor) }
     }
@@ -168,6 +176,7 @@ impl Transport {
     /// It, after the 101, with what the client has sent behind its request. `None`: it is gone.
     async fn take(self) -> Option<(Stream, Bytes)> {
         match self {
+            Self::Whole(handed) => handed.take(),
             Self::Http1(upgrade) => {
                 let parts = upgrade.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
                 Some((parts.io.into_inner().into_inner()?, parts.read_buf))

@@ -4,79 +4,101 @@ use std::{fmt::Display, io::Write as _, net::IpAddr};
 
 use crate::digits;
 
-/// An object that is being written.
-pub(super) struct Object<'o> {
-    out: &'o mut Vec<u8>,
-    is_empty: bool,
+/// The name of a field, as it stands before its value. Ours, and so it needs no escape.
+macro_rules! key {
+    ($name:literal) => {
+        concat!("\"", $name, "\":")
+    };
 }
 
+pub(super) use key;
+
+/// An object that is being written. Each of its fields ends with a comma, the last of which gives way to its end.
+pub(super) struct Object<'o>(&'o mut Vec<u8>);
+
+// Inlined, so that the lengths of keys and words are known where they are copied.
 impl Object<'_> {
-    /// Writes one with these fields.
+    /// Writes one with these fields, one at least.
     pub(super) fn write(out: &mut Vec<u8>, fields: impl FnOnce(&mut Object<'_>)) {
         out.push(b'{');
-        fields(&mut Object { out, is_empty: true });
-        out.push(b'}');
-    }
-
-    /// Begins a field. Names are ours, and need no escape.
-    fn name(&mut self, name: &'static str) -> &mut Vec<u8> {
-        let lead: &[u8] = if std::mem::take(&mut self.is_empty) { b"\"" } else { b",\"" };
-        for part in [lead, name.as_bytes(), b"\":"] {
-            self.out.extend_from_slice(part);
+        fields(&mut Object(out));
+        if let Some(comma) = out.last_mut() {
+            *comma = b'}';
         }
-        self.out
     }
 
-    pub(super) fn text(&mut self, name: &'static str, value: &str) {
-        write_text(self.name(name), value);
+    /// A field whose value is written there.
+    #[inline(always)]
+    fn field(&mut self, key: &'static str, value: impl FnOnce(&mut Vec<u8>)) {
+        self.0.extend_from_slice(key.as_bytes());
+        value(self.0);
+        self.0.push(b',');
     }
 
-    pub(super) fn shown(&mut self, name: &'static str, value: impl Display) {
-        let out = self.name(name);
-        let start = out.len();
-        // Writing to memory cannot fail.
-        let _ = write!(out, "\"{value}\"");
-        if !is_plain(&out[start + 1..out.len() - 1]) {
-            out.truncate(start);
-            write_text(out, &value.to_string());
-        }
+    #[inline(always)]
+    pub(super) fn text(&mut self, key: &'static str, value: &str) {
+        self.field(key, |out| write_text(out, value));
+    }
+
+    /// A text of ours, which needs no escape.
+    #[inline(always)]
+    pub(super) fn word(&mut self, key: &'static str, value: &str) {
+        self.field(key, |out| quote(out, value));
+    }
+
+    pub(super) fn shown(&mut self, key: &'static str, value: impl Display) {
+        self.field(key, |out| {
+            let start = out.len();
+            // Writing to memory cannot fail.
+            let _ = write!(out, "\"{value}\"");
+            if !is_plain(&out[start + 1..out.len() - 1]) {
+                out.truncate(start);
+                write_text(out, &value.to_string());
+            }
+        });
     }
 
     /// Of nobody: empty.
-    pub(super) fn ip(&mut self, name: &'static str, value: Option<IpAddr>) {
-        let out = self.name(name);
-        out.push(b'"');
-        if let Some(ip) = value {
-            digits::ip(out, ip);
-        }
-        out.push(b'"');
+    pub(super) fn ip(&mut self, key: &'static str, value: Option<IpAddr>) {
+        self.field(key, |out| {
+            out.push(b'"');
+            if let Some(ip) = value {
+                digits::ip(out, ip);
+            }
+            out.push(b'"');
+        });
     }
 
-    pub(super) fn number(&mut self, name: &'static str, value: impl itoa::Integer) {
-        digits::decimal(self.name(name), value);
+    #[inline(always)]
+    pub(super) fn number(&mut self, key: &'static str, value: impl itoa::Integer) {
+        self.field(key, |out| digits::decimal(out, value));
     }
 
     /// With six digits behind the point.
-    pub(super) fn seconds(&mut self, name: &'static str, value: f64) {
+    pub(super) fn seconds(&mut self, key: &'static str, value: f64) {
         let micros = (value * 1e6).round() as u64;
-        let out = self.name(name);
-        digits::decimal(out, micros / 1_000_000);
-        // The leading one keeps the zeros behind it, and gives way to the point.
-        let point = out.len();
-        digits::decimal(out, 1_000_000 + micros % 1_000_000);
-        out[point] = b'.';
+        self.field(key, |out| {
+            digits::decimal(out, micros / 1_000_000);
+            // The leading one keeps the zeros behind it, and gives way to the point.
+            let point = out.len();
+            digits::decimal(out, 1_000_000 + micros % 1_000_000);
+            out[point] = b'.';
+        });
     }
 
-    pub(super) fn flag(&mut self, name: &'static str, value: bool) {
-        self.name(name).extend_from_slice(if value { b"true" } else { b"false" });
+    #[inline(always)]
+    pub(super) fn flag(&mut self, key: &'static str, value: bool) {
+        self.field(key, |out| out.extend_from_slice(if value { b"true" } else { b"false" }));
     }
 
-    pub(super) fn null(&mut self, name: &'static str) {
-        self.name(name).extend_from_slice(b"null");
+    #[inline(always)]
+    pub(super) fn null(&mut self, key: &'static str) {
+        self.field(key, |out| out.extend_from_slice(b"null"));
     }
 
-    pub(super) fn object(&mut self, name: &'static str, fields: impl FnOnce(&mut Object<'_>)) {
-        Object::write(self.name(name), fields);
+    #[inline(always)]
+    pub(super) fn object(&mut self, key: &'static str, fields: impl FnOnce(&mut Object<'_>)) {
+        self.field(key, |out| Object::write(out, fields));
     }
 }
 
@@ -85,11 +107,16 @@ fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |plain, byte| plain & (*byte >= b' ') & (*byte != b'"') & (*byte != b'\\'))
 }
 
+#[inline]
+fn quote(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
 fn write_text(out: &mut Vec<u8>, text: &str) {
     if is_plain(text.as_bytes()) {
-        for part in [b"\"", text.as_bytes(), b"\""] {
-            out.extend_from_slice(part);
-        }
+        quote(out, text);
     } else {
         // Writing to memory cannot fail.
         let _ = serde_json::to_writer(out, text);
@@ -105,22 +132,22 @@ mod tests {
         let mut out = Vec::new();
         let hostile = "a\"b\\c\n\u{1}\u{7f}é";
         Object::write(&mut out, |object| {
-            object.text("plain", "/ws");
-            object.text("hostile", hostile);
-            object.shown("shown", hostile);
-            object.ip("ip", None);
-            object.number("number", u64::MAX);
-            object.seconds("seconds", 12.000_345_6);
-            object.seconds("none", 0.0);
-            object.flag("flag", true);
-            object.null("null");
-            object.object("object", |object| object.text("inner", ""));
-            object.object("empty", |_| {});
+            object.text(key!("plain"), "/ws");
+            object.word(key!("word"), "info");
+            object.text(key!("hostile"), hostile);
+            object.shown(key!("shown"), hostile);
+            object.ip(key!("ip"), None);
+            object.number(key!("number"), u64::MAX);
+            object.seconds(key!("seconds"), 12.000_345_6);
+            object.seconds(key!("none"), 0.0);
+            object.flag(key!("flag"), true);
+            object.null(key!("null"));
+            object.object(key!("object"), |object| object.text(key!("inner"), ""));
         });
         let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let expected = serde_json::json!({
-            "plain": "/ws", "hostile": hostile, "shown": hostile, "ip": "", "number": u64::MAX, "seconds": 12.000_346,
-            "none": 0.0, "flag": true, "null": null, "object": { "inner": "" }, "empty": {},
+            "plain": "/ws", "word": "info", "hostile": hostile, "shown": hostile, "ip": "", "number": u64::MAX, "seconds": 12.000_346,
+            "none": 0.0, "flag": true, "null": null, "object": { "inner": "" },
         });
         assert_eq!(read, expected);
     }

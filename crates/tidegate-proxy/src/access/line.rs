@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::json::Object;
+use super::json::{Object, key};
 use crate::{digits, endpoint::Endpoint};
 
 /// One line. Fields that do not apply are left out.
@@ -104,25 +104,28 @@ impl Line<'_> {
     /// Appends it, and what ends it.
     pub(super) fn write(&self, out: &mut Vec<u8>, stamp: &mut Stamp) {
         Object::write(out, |line| {
-            line.text("ts", stamp.at(self.ts));
-            line.text("level", self.level);
-            line.text("event", self.event);
-            line.text("id", str::from_utf8(&digits::hex(self.id)).unwrap_or_default());
-            some(line, "request_id", self.request_id);
-            some(line, "trace_id", self.trace_id);
-            line.text("route", self.route);
-            line.text("listener", self.listener);
-            line.ip("client_ip", self.client_ip);
-            line.text("host", self.host);
-            line.text("path", self.path);
-            line.flag("tls", self.tls);
-            line.text("http_version", self.http_version);
-            line.number("status", self.status);
-            some(line, "verdict", Some(self.verdict).filter(|verdict| !verdict.is_empty()));
-            some(line, "cause", Some(self.cause).filter(|cause| !cause.is_empty()));
-            line.seconds("handshake_s", self.handshake_s);
+            line.word(key!("ts"), stamp.at(self.ts));
+            line.word(key!("level"), self.level);
+            line.word(key!("event"), self.event);
+            line.word(key!("id"), str::from_utf8(&digits::hex(self.id)).unwrap_or_default());
+            some(line, key!("request_id"), self.request_id);
+            some(line, key!("trace_id"), self.trace_id);
+            line.text(key!("route"), self.route);
+            line.text(key!("listener"), self.listener);
+            line.ip(key!("client_ip"), self.client_ip);
+            line.text(key!("host"), self.host);
+            line.text(key!("path"), self.path);
+            line.flag(key!("tls"), self.tls);
+            line.word(key!("http_version"), self.http_version);
+            line.number(key!("status"), self.status);
+            for (key, word) in [(key!("verdict"), self.verdict), (key!("cause"), self.cause)] {
+                if !word.is_empty() {
+                    line.word(key, word);
+                }
+            }
+            line.seconds(key!("handshake_s"), self.handshake_s);
             if let Some(hint) = self.hint_s {
-                line.number("hint_s", hint);
+                line.number(key!("hint_s"), hint);
             }
             if let Some(session) = &self.session {
                 session.write(line);
@@ -137,76 +140,76 @@ impl Line<'_> {
 
 impl SessionPart<'_> {
     fn write(&self, line: &mut Object<'_>) {
-        line.text("upstream", self.upstream);
-        line.shown("endpoint", self.endpoint);
-        some(line, "subprotocol", self.subprotocol);
-        some(line, "premature", self.premature);
-        line.text("closed_by", self.closed_by);
+        line.text(key!("upstream"), self.upstream);
+        line.shown(key!("endpoint"), self.endpoint);
+        some(line, key!("subprotocol"), self.subprotocol);
+        some(line, key!("premature"), self.premature);
+        line.word(key!("closed_by"), self.closed_by);
         if let Some(ack) = self.ack_ms {
-            line.number("ack_ms", ack);
+            line.number(key!("ack_ms"), ack);
         }
-        for (name, flag) in [("crossed", self.crossed), ("reply_differs", self.reply_differs)] {
+        for (key, flag) in [(key!("crossed"), self.crossed), (key!("reply_differs"), self.reply_differs)] {
             if flag {
-                line.flag(name, flag);
+                line.flag(key, flag);
             }
         }
-        unless_zero(line, "undelivered_to_client", self.undelivered_to_client);
-        unless_zero(line, "undelivered_to_upstream", self.undelivered_to_upstream);
-        line.seconds("duration_s", self.duration_s);
-        line.object("legs", |legs| {
-            legs.object("client", |leg| self.legs.client.write(leg));
-            legs.object("upstream", |leg| self.legs.upstream.write(leg));
+        unless_zero(line, key!("undelivered_to_client"), self.undelivered_to_client);
+        unless_zero(line, key!("undelivered_to_upstream"), self.undelivered_to_upstream);
+        line.seconds(key!("duration_s"), self.duration_s);
+        line.object(key!("legs"), |legs| {
+            legs.object(key!("client"), |leg| self.legs.client.write(leg));
+            legs.object(key!("upstream"), |leg| self.legs.upstream.write(leg));
         });
-        line.number("config_generation", self.config_generation);
+        line.number(key!("config_generation"), self.config_generation);
     }
 }
 
 impl LegPart<'_> {
     fn write(&self, leg: &mut Object<'_>) {
-        for (name, close) in [("sent", &self.sent), ("received", &self.received)] {
+        for (key, close) in [(key!("sent"), &self.sent), (key!("received"), &self.received)] {
             match close {
-                Some(close) => leg.object(name, |object| close.write(object)),
-                None => leg.null(name),
+                Some(close) => leg.object(key, |object| close.write(object)),
+                None => leg.null(key),
             }
         }
-        leg.text("end", self.end);
-        leg.number("frames", self.frames);
-        leg.number("bytes", self.bytes);
-        unless_zero(leg, "after_close", self.after_close);
+        leg.word(key!("end"), self.end);
+        leg.number(key!("frames"), self.frames);
+        leg.number(key!("bytes"), self.bytes);
+        unless_zero(leg, key!("after_close"), self.after_close);
     }
 }
 
 impl ClosePart<'_> {
     fn write(&self, close: &mut Object<'_>) {
         match self.code {
-            Some(code) => close.number("code", code),
-            None => close.null("code"),
+            Some(code) => close.number(key!("code"), code),
+            None => close.null(key!("code")),
         }
-        close.text("reason", self.reason);
+        close.text(key!("reason"), self.reason);
     }
 }
 
 impl HttpPart<'_> {
     fn write(&self, line: &mut Object<'_>) {
-        line.text("method", self.method);
-        line.text("upstream", self.upstream);
+        line.text(key!("method"), self.method);
+        line.text(key!("upstream"), self.upstream);
         if let Some(endpoint) = self.endpoint {
-            line.shown("endpoint", endpoint);
+            line.shown(key!("endpoint"), endpoint);
         }
-        some(line, "error", self.error);
-        line.seconds("duration_s", self.duration_s);
+        some(line, key!("error"), self.error);
+        line.seconds(key!("duration_s"), self.duration_s);
     }
 }
 
-fn some(object: &mut Object<'_>, name: &'static str, value: Option<&str>) {
+fn some(object: &mut Object<'_>, key: &'static str, value: Option<&str>) {
     if let Some(value) = value {
-        object.text(name, value);
+        object.text(key, value);
     }
 }
 
-fn unless_zero(object: &mut Object<'_>, name: &'static str, value: u32) {
+fn unless_zero(object: &mut Object<'_>, key: &'static str, value: u32) {
     if value != 0 {
-        object.number(name, value);
+        object.number(key, value);
     }
 }
 

@@ -1,0 +1,139 @@
+//! The short way of an upgrade: a request for a WebSocket whose head comes in one piece, as nearly every one does.
+//!
+//! It is read and answered here. hyper, which has all other requests, and all answers but a 101, is as dear as the rest of
+//! a handshake.
+
+use std::{
+    cell::Cell,
+    future::{pending, poll_fn},
+    io,
+    mem::MaybeUninit,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use tokio::{
+    io::{AsyncRead as _, ReadBuf},
+    task::spawn_local,
+};
+
+use super::{Client, MAX_HEAD, MAX_HEADERS, Reply, answer};
+use crate::{
+    buffer::{Buffer, Size},
+    clock, patient, request,
+    session::{Successor, Upgraded},
+    stream::Stream,
+    task::Phase,
+    upload::Source,
+};
+
+/// What a connection comes to.
+pub(super) enum Outcome {
+    /// It is over, but for the end of its transport.
+    Over(Stream),
+    /// A session goes on with it.
+    Session(Option<Phase>),
+    /// To be answered so, by whoever reads this request once more.
+    Reply(Stream, Bytes, Box<Reply>),
+}
+
+/// The first bytes that a client sends. None: it sends no more.
+pub(super) async fn read(stream: &mut Stream) -> io::Result<Bytes> {
+    poll_fn(|cx| poll_some(stream, cx)).await
+}
+
+/// Reads once. The buffer is the worker's: whoever waits holds none.
+fn poll_some(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    let mut buffer = Buffer::take(Size::Small);
+    let mut space = ReadBuf::new(&mut buffer.space()[..MAX_HEAD]);
+    ready!(Pin::new(stream).poll_read(cx, &mut space))?;
+    Poll::Ready(Ok(Bytes::copy_from_slice(space.filled())))
+}
+
+/// Reads a request for a WebSocket, and how long its head is. `None`: hyper is to look at it.
+pub(super) fn parse(data: &Bytes) -> Option<(Request<Source>, usize)> {
+    let mut fields = [MaybeUninit::uninit(); MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let status = parser.parse_request_with_uninit_headers(&mut parsed, data, &mut fields).ok()?;
+    let httparse::Status::Complete(len) = status else { return None };
+    let (Some("GET"), Some(1), Some(path)) = (parsed.method, parsed.version, parsed.path) else { return None };
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_maybe_shared(data.slice_ref(field.value)).ok()?);
+    }
+    let has_body = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name));
+    if !path.starts_with('/') || has_body || !request::asks_for_websocket(&headers) {
+        return None;
+    }
+    let mut request = Request::new(Source::None);
+    *request.uri_mut() = Uri::from_maybe_shared(data.slice_ref(path.as_bytes())).ok()?;
+    *request.headers_mut() = headers;
+    Some((request, len))
+}
+
+/// Answers such a request; `data` is all that was read so far, its head the first `len` bytes.
+pub(super) async fn serve(
+    client: &Client,
+    mut stream: Stream,
+    request: Request<Source>,
+    data: Bytes,
+    len: usize,
+) -> Outcome {
+    let (handed, successor) = (Rc::new(Cell::new(None)), Successor::default());
+    let upgraded = Upgraded::whole(handed.clone(), successor.clone());
+    let mut data = data;
+    let reply = {
+        let answer = pin!(answer(client.clone(), clock::now(), request, upgraded));
+        tokio::select! {
+            // A client that is known to have left becomes no session that is lost at once.
+            biased;
+            () = gone(&mut stream, &mut data, len) => return Outcome::Over(stream),
+            reply = answer => reply,
+        }
+    };
+    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Outcome::Reply(stream, data, Box::new(reply));
+    }
+    if patient::write(&mut stream, &head(&reply)).await.is_err() {
+        // Its upstream has still to be told.
+        successor.take().map(spawn_local);
+        return Outcome::Over(stream);
+    }
+    handed.set(Some((stream, data.slice(len..))));
+    Outcome::Session(successor.take())
+}
+
+/// Returns when the client has left. What it sends instead is added to the `data`, as long as there is nothing but the
+/// head, of `len` bytes.
+async fn gone(stream: &mut Stream, data: &mut Bytes, len: usize) {
+    if data.len() == len {
+        match read(stream).await {
+            Ok(more) if !more.is_empty() => {
+                let mut all = BytesMut::with_capacity(len + more.len());
+                all.put_slice(data);
+                all.put_slice(&more);
+                *data = all.freeze();
+            }
+            _ => return,
+        }
+    }
+    pending().await
+}
+
+/// The head of a 101.
+fn head<B>(reply: &Response<B>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+    for (name, value) in reply.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
