@@ -4,13 +4,12 @@
 //! chain that is not itself trusted. The chain that goes upstream begins there: what stands further left was written by
 //! somebody whom nobody trusts.
 
-use std::{
-    fmt::Write as _,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, uri::Authority};
 use tidegate_config::{ForwardAs, ForwardedFamily, Trust};
+
+use crate::digits;
 
 const FORWARDED: HeaderName = http::header::FORWARDED;
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -106,65 +105,57 @@ impl Origin {
         self.port = port.and_then(|port| port.parse().ok()).filter(|port| *port != 0);
     }
 
-    /// Makes these header fields say it to the upstream, in place of all that was said before; `host` is what the client
-    /// called us, `id` our name for the request. Gives one word for each field of a stranger's that is not passed on.
-    pub(crate) fn write(&self, headers: &mut HeaderMap, how: ForwardAs, host: &str, id: &str) -> Vec<&'static str> {
-        let mut replaced = Vec::new();
-        let ours: Vec<HeaderName> = headers.keys().filter(|name| self.replaces(name)).cloned().collect();
-        for name in ours {
-            let kind = if name == REQUEST_ID { "untrusted_request_id" } else { "untrusted_forwarded" };
-            let count = headers.get_all(&name).iter().count();
-            headers.remove(&name);
-            if !self.trusted {
-                replaced.extend(std::iter::repeat_n(kind, count));
-            }
-        }
-        let mut set = |name: HeaderName, value: &str| {
-            // Addresses, words, numbers, and what was read from a header: each can be written into one.
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        };
+    /// Makes these header fields, of which those are gone that it [replaces](Self::replaces), say it to the upstream;
+    /// `host` is what the client called us, `id` our name for the request.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, how: ForwardAs, host: &str, id: &str) {
+        // Addresses, words, numbers, and what was read from a header: each can be written into one.
+        let value = |text: &[u8]| HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""));
         let host = self.host.as_deref().unwrap_or(host);
         let proto = if self.https { "https" } else { "http" };
         if matches!(how, ForwardAs::XForwarded | ForwardAs::Both) {
             if let Some(client) = self.client() {
                 // The client, which the chain begins with.
-                let mut addresses = plain(client).to_string();
-                let len = addresses.len();
+                let mut addresses = Vec::with_capacity(16 * self.chain.len());
+                digits::ip(&mut addresses, plain(client));
+                let real = value(&addresses);
                 for hop in self.chain.iter().skip(1) {
-                    let _ = write!(addresses, ", {}", plain(*hop));
+                    addresses.extend_from_slice(b", ");
+                    digits::ip(&mut addresses, plain(*hop));
                 }
-                set(FOR, &addresses);
-                set(REAL_IP, &addresses[..len]);
+                headers.insert(FOR, value(&addresses));
+                headers.insert(REAL_IP, real);
             }
-            set(PROTO, proto);
-            let port = self.port.or_else(|| host.parse::<Authority>().ok()?.port_u16());
-            match port {
-                Some(port) => set(PORT, &port.to_string()),
-                None => set(PORT, if self.https { "443" } else { "80" }),
-            }
-            set(HOST, host);
+            headers.insert(PROTO, HeaderValue::from_static(proto));
+            // It is an authority.
+            let port = self.port.or_else(|| host.rsplit_once(':')?.1.parse().ok());
+            let usual = HeaderValue::from_static(if self.https { "443" } else { "80" });
+            headers.insert(PORT, port.map_or(usual, HeaderValue::from));
+            headers.insert(HOST, value(host.as_bytes()));
         }
         if matches!(how, ForwardAs::Forwarded | ForwardAs::Both) {
             let mut nodes = self.chain.iter().map(|hop| node(*hop));
             let first = nodes.next().unwrap_or_else(|| "for=unknown".to_owned());
-            let mut value = format!("{first};proto={proto};host=\"{host}\"");
+            let mut text = format!("{first};proto={proto};host=\"{host}\"");
             for node in nodes {
-                value.push_str(", ");
-                value.push_str(&node);
+                text.push_str(", ");
+                text.push_str(&node);
             }
-            set(FORWARDED, &value);
+            headers.insert(FORWARDED, value(text.as_bytes()));
         }
-        set(REQUEST_ID, self.request_id.as_deref().unwrap_or(id));
-        replaced
+        headers.insert(REQUEST_ID, value(self.request_id.as_deref().unwrap_or(id).as_bytes()));
     }
 
-    /// Whether a field of the request is ours to say. A stranger's `X-Forwarded-` anything is; a trusted proxy may have
-    /// more of them than we know.
-    fn replaces(&self, name: &HeaderName) -> bool {
-        [FORWARDED, FOR, PROTO, HOST, PORT, REAL_IP, REQUEST_ID].contains(name)
-            || !self.trusted && name.as_str().starts_with("x-forwarded-")
+    /// Whether a field of the request is ours to say; of a stranger's, the word for it that is not passed on. A
+    /// stranger's `X-Forwarded-` anything is; a trusted proxy may have more of them than we know.
+    pub(crate) fn replaces(&self, name: &str) -> Option<Option<&'static str>> {
+        let why = match name {
+            "x-request-id" => "untrusted_request_id",
+            "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-forwarded-port"
+            | "x-real-ip" => "untrusted_forwarded",
+            other if !self.trusted && other.starts_with("x-forwarded-") => "untrusted_forwarded",
+            _ => return None,
+        };
+        Some((!self.trusted).then_some(why))
     }
 }
 
@@ -247,6 +238,7 @@ mod tests {
     use tidegate_config::Proxy;
 
     use super::*;
+    use crate::head::clean;
 
     fn trust(header: ForwardedFamily) -> Trust {
         let nets = ["10.0.0.0/8", "fd00::/8"].map(|net| Proxy::Net(net.parse().unwrap()));
@@ -272,7 +264,7 @@ mod tests {
         }
         let origin = read(&fields, Some(peer.parse().unwrap()), &trust(ForwardedFamily::XForwarded), false);
         assert_eq!(origin.client().unwrap().ip().to_string(), client);
-        origin.write(&mut fields, ForwardAs::XForwarded, "example.com", "1");
+        clean(&mut fields, &origin, ForwardAs::XForwarded, "example.com", None, "1");
         assert_eq!(fields[FOR], chain);
         assert_eq!(fields[REAL_IP], client);
         assert_eq!(fields.get_all(FOR).iter().count(), 1);
@@ -299,7 +291,7 @@ mod tests {
         let mut fields = headers(&[("forwarded", said), ("x-forwarded-for", "6.6.6.6")]);
         let peer = Some("10.0.0.1:9".parse().unwrap());
         let origin = read(&fields, peer, &trust(ForwardedFamily::Forwarded), false);
-        origin.write(&mut fields, ForwardAs::Forwarded, "us.example", "1");
+        clean(&mut fields, &origin, ForwardAs::Forwarded, "us.example", None, "1");
         assert_eq!(fields[FORWARDED], expected);
         assert!(!fields.contains_key(FOR), "what is not written is removed");
     }
@@ -332,7 +324,7 @@ mod tests {
         let written = |peer: &str| {
             let mut fields = headers(&said);
             let origin = read(&fields, Some(peer.parse().unwrap()), &trust(ForwardedFamily::XForwarded), false);
-            let replaced = origin.write(&mut fields, ForwardAs::Both, "us.example:8080", "0000002a");
+            let replaced = clean(&mut fields, &origin, ForwardAs::Both, "us.example:8080", None, "0000002a");
             let field = |name: &str| fields.get(name).map(|value| value.to_str().unwrap().to_owned());
             let fields = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-prefix"];
             (fields.map(field), field("x-request-id").unwrap(), replaced.len())
@@ -360,7 +352,7 @@ mod tests {
         let mut fields = headers(&[]);
         let origin = read(&fields, None, &Trust::default(), false);
         assert_eq!(origin.client(), None);
-        origin.write(&mut fields, ForwardAs::Both, "localhost", "1");
+        clean(&mut fields, &origin, ForwardAs::Both, "localhost", None, "1");
         assert!(!fields.contains_key(FOR));
         assert_eq!(fields[FORWARDED], "for=unknown;proto=http;host=\"localhost\"");
     }

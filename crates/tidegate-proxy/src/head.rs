@@ -3,13 +3,12 @@
 //! That of an upgrade is written by hand because the field names of `Sec-WebSocket-*` must have the RFC's spelling, which some servers
 //! insist on and hyper's client cannot produce. Names and values were checked by the `http` crate.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use tidegate_config::ForwardAs;
 
 use crate::{forwarded::Origin, request::Upgrade, upstream::strip_hop_by_hop};
 
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
-const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
 /// Leaves of a request's header fields those that go upstream, tidegate's own among them: `certificate` is the one that
 /// the client has shown, as RFC 9440 section 2.1 writes it. Gives one word for each that does not go there as it came.
@@ -22,42 +21,36 @@ pub(crate) fn clean(
     id: &str,
 ) -> Vec<&'static str> {
     let mut sanitized = Vec::new();
-    let nominated = crate::request::list(headers, header::CONNECTION)
-        .any(|name| !["upgrade", "keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
-    if nominated {
+    // First what the client may have removed, then what is ours to say.
+    if strip_hop_by_hop(headers) {
         sanitized.push("nominated");
     }
-    // First what the client may have removed, then what is ours to say.
-    strip_hop_by_hop(headers);
-    // A server that turns `-` into `_` could take them for ours.
-    let aliases: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
-    for name in aliases {
-        headers.remove(&name);
-        sanitized.push("underscore");
-    }
-    sanitized.extend(certify(headers, origin, certificate));
-    sanitized.extend(origin.write(headers, how, host, id));
-    sanitized
-}
-
-/// Makes `Client-Cert` the certificate that was shown here; where none was, a trusted proxy's word of one stands.
-/// Nobody else's does (RFC 9440 section 4).
-fn certify(
-    headers: &mut HeaderMap,
-    origin: &Origin,
-    certificate: Option<&HeaderValue>,
-) -> impl Iterator<Item = &'static str> {
-    let mut replaced = 0;
-    if certificate.is_some() || !origin.trusted {
-        for name in [CLIENT_CERT, CLIENT_CERT_CHAIN] {
-            replaced += headers.get_all(&name).iter().count();
-            headers.remove(name);
+    let is_certified = certificate.is_some() || !origin.trusted;
+    let gone: Vec<(HeaderName, Option<&'static str>)> = headers
+        .keys()
+        .filter_map(|name| {
+            let why = match name.as_str() {
+                // A certificate is what was shown here; where none was, a trusted proxy's word of one stands. Nobody
+                // else's does (RFC 9440 section 4).
+                "client-cert" | "client-cert-chain" => is_certified.then_some(Some("untrusted_client_cert"))?,
+                // A server that turns `-` into `_` could take it for ours.
+                name if name.contains('_') => Some("underscore"),
+                name => origin.replaces(name)?,
+            };
+            Some((name.clone(), why))
+        })
+        .collect();
+    for (name, why) in gone {
+        if let Some(why) = why {
+            sanitized.extend(std::iter::repeat_n(why, headers.get_all(&name).iter().count()));
         }
+        headers.remove(name);
     }
     if let Some(certificate) = certificate {
         headers.insert(CLIENT_CERT, certificate.clone());
     }
-    std::iter::repeat_n("untrusted_client_cert", replaced)
+    origin.write(headers, how, host, id);
+    sanitized
 }
 
 /// The head of an upgrade whose fields are [`clean`].
@@ -89,16 +82,16 @@ pub(crate) fn write(request: &Parts, upgrade: &Upgrade, host: &str) -> Vec<u8> {
 }
 
 fn is_written_above(name: &HeaderName) -> bool {
-    [
-        header::HOST,
-        header::CONTENT_LENGTH,
-        header::SEC_WEBSOCKET_VERSION,
-        header::SEC_WEBSOCKET_KEY,
-        header::SEC_WEBSOCKET_PROTOCOL,
-        header::SEC_WEBSOCKET_EXTENSIONS,
-        header::SEC_WEBSOCKET_ACCEPT,
-    ]
-    .contains(name)
+    matches!(
+        name.as_str(),
+        "host"
+            | "content-length"
+            | "sec-websocket-version"
+            | "sec-websocket-key"
+            | "sec-websocket-protocol"
+            | "sec-websocket-extensions"
+            | "sec-websocket-accept"
+    )
 }
 
 fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -126,6 +119,8 @@ mod tests {
 
     use super::*;
     use crate::forwarded;
+
+    const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 
     #[test]
     fn the_head_is_ours_where_it_must_be() {

@@ -3,6 +3,8 @@
 //! hyper has parsed the head; what it leaves to its user is checked here: Host, body, tokens, duplicates, and paths
 //! that two readers could read in two ways.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, uri::Authority};
 
@@ -49,9 +51,11 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<String, Rejection> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(bad) };
     let host = host.to_str().map_err(|_| bad)?;
-    let authority: Authority = host.parse().map_err(|_| bad)?;
-    if authority.as_str().contains('@') || authority.host().is_empty() {
-        return Err(bad);
+    if !is_usual(host) {
+        let authority: Authority = host.parse().map_err(|_| bad)?;
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(bad);
+        }
     }
     match request.uri().authority() {
         Some(target) if !target.as_str().eq_ignore_ascii_case(host) => {
@@ -59,6 +63,13 @@ pub(crate) fn host<B>(request: &Request<B>) -> Result<String, Rejection> {
         }
         _ => Ok(host.to_owned()),
     }
+}
+
+/// Whether it is a name or an IPv4 address, perhaps with a port: an authority without a doubt.
+fn is_usual(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "80"));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    !name.is_empty() && name.bytes().all(is_name) && port.parse::<u16>().is_ok_and(|_| !port.starts_with('+'))
 }
 
 /// Refuses paths that a backend could read in another way than the router did, instead of normalising them.
@@ -70,15 +81,13 @@ pub(crate) fn check_path(path: &str) -> Result<(), Rejection> {
     if !path.starts_with('/') || path.bytes().any(|byte| byte <= b' ' || matches!(byte, b'\\' | b'#' | 0x7f)) {
         return bad;
     }
-    let segments = path[1..].split('/').collect::<Vec<_>>();
-    for (i, segment) in segments.iter().enumerate() {
-        let last = i + 1 == segments.len();
-        if segment.is_empty() && !last {
+    let mut segments = path[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
             return bad;
         }
         let Some(plain) = decode(segment) else { return bad };
-        if plain == b"."
-            || plain == b".."
+        if matches!(&*plain, b"." | b"..")
             || plain.iter().any(|byte| *byte < b' ' || matches!(byte, b'/' | b'\\' | 0x7f))
         {
             return bad;
@@ -117,7 +126,10 @@ pub(crate) fn is_plainly_framed(headers: &HeaderMap) -> bool {
 }
 
 /// Percent-decodes; `None` where a `%` does not stand before two hexadecimal digits.
-fn decode(segment: &str) -> Option<Vec<u8>> {
+fn decode(segment: &str) -> Option<Cow<'_, [u8]>> {
+    if !segment.contains('%') {
+        return Some(segment.as_bytes().into());
+    }
     let mut out = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
@@ -129,7 +141,7 @@ fn decode(segment: &str) -> Option<Vec<u8>> {
             byte => byte,
         });
     }
-    Some(out)
+    Some(out.into())
 }
 
 /// Whether the request asks for a WebSocket at all.
@@ -235,13 +247,18 @@ pub(crate) fn extension_name(offer: &str) -> Option<&str> {
 
 /// Whether a comma-separated header holds this token, in any case.
 pub(crate) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
-    list(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+    let mut values = headers.get_all(name).iter();
+    values.any(|value| tokens(value).any(|found| found.eq_ignore_ascii_case(token)))
 }
 
 /// The members of a comma-separated header.
 pub(crate) fn list(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    headers.get_all(name).iter().flat_map(tokens)
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let text = value.to_str().unwrap_or_default();
+    text.split(',').map(str::trim_ascii).filter(|token| !token.is_empty())
 }
 
 /// RFC 9110 section 5.6.2.

@@ -424,32 +424,35 @@ pub(crate) fn accept_key(key: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(&text[..len]).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Header fields that speak of one connection only (RFC 9110 section 7.6.1), and those that `Connection` names.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = request::list(headers, header::CONNECTION)
-        .filter(|name| !name.eq_ignore_ascii_case("upgrade"))
-        .filter_map(|name| name.parse().ok())
-        .filter(|name| !is_protected(name))
-        .collect();
+/// Header fields that speak of one connection only (RFC 9110 section 7.6.1), and those that `Connection` names. Whether
+/// it named any.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    let nominated = request::list(headers, header::CONNECTION)
+        .filter(|name| !["upgrade", "keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
+    let nominated: Vec<HeaderName> = nominated.map(|name| name.parse().unwrap_or(header::CONNECTION)).collect();
     // Those that are there, and not all that could be: a removal looks for its name.
-    let gone: Vec<HeaderName> =
-        headers.keys().filter(|name| HOP_BY_HOP.contains(name) || nominated.contains(name)).cloned().collect();
+    let is_gone = |name: &&HeaderName| is_hop_by_hop(name) || nominated.contains(name) && !is_protected(name);
+    let gone: Vec<HeaderName> = headers.keys().filter(is_gone).cloned().collect();
     for name in gone {
         headers.remove(name);
     }
+    !nominated.is_empty()
 }
 
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// Fields that a peer cannot have removed by naming them in `Connection`.
 fn is_protected(name: &HeaderName) -> bool {
