@@ -30,7 +30,7 @@ use self::{
     whole::Outcome,
 };
 use crate::{
-    clock, forwarded, head,
+    clock, digits, forwarded, head,
     patient::{self, Patient},
     plain, proxy_protocol,
     request::{self, Rejection},
@@ -118,7 +118,7 @@ pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
             Outcome::Reply(stream, data, reply) => (stream, data, Some(*reply)),
         },
     };
-    Some(Phase::new(serve_any(client, stream, data, began, reply)))
+    Some(Phase::handshake(serve_any(client, stream, data, began, reply)))
 }
 
 /// Serves one connection whatever it is for. `data`: what was read of it; `reply`: the answer to the request in that.
@@ -222,8 +222,9 @@ pub(crate) async fn answer(
         Err((route, rejection)) => return client.reject(&request, route.as_deref(), rejection),
     };
     let id = crate::random();
-    let (headers, how, name) = (request.headers_mut(), route.forward_as, format!("{id:08x}"));
-    let sanitized = head::clean(headers, &origin, how, &host, certificate.as_deref(), &name);
+    let (headers, how, name) = (request.headers_mut(), route.forward_as, digits::hex(id));
+    let name = str::from_utf8(&name).unwrap_or_default();
+    let sanitized = head::clean(headers, &origin, how, &host, certificate.as_deref(), name);
     for kind in sanitized {
         client.worker.shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
     }

@@ -182,28 +182,27 @@ async fn connect_in_time(dial: &Dial<'_>) -> Result<Stream, Failure> {
     let mut tcp = match known {
         Some(address) => connect_to(address).await.map_err(Failure::Connect)?,
         None if port == 0 => return Err(Failure::Dns(io::ErrorKind::NotFound.into())),
-        None => {
-            let addresses = tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)?;
-            connect_to_any(addresses).await.map_err(Failure::Connect)?
-        }
+        // In a box, as TLS: every handshake would carry their size, and is moved once.
+        None => Box::pin(connect_by_name(host, port)).await?,
     };
     if let Some(header) = dial.proxy_header {
         tcp.write_all(header).await.map_err(Failure::Connect)?;
     }
     let Some(tls) = dial.tls else { return Ok(Stream::Tcp(tcp)) };
-    let tls = tls.connect(server.verified_name().unwrap_or(host), tcp).await.map_err(Failure::Tls)?;
+    let tls = Box::pin(tls.connect(server.verified_name().unwrap_or(host), tcp)).await.map_err(Failure::Tls)?;
     Ok(Stream::Upstream(Box::new(tls)))
 }
 
-async fn connect_to_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+/// Connects to the first address of a name that takes it.
+async fn connect_by_name(host: &str, port: u16) -> Result<TcpStream, Failure> {
     let mut failed = io::ErrorKind::AddrNotAvailable.into();
-    for address in addresses {
+    for address in tokio::net::lookup_host((host, port)).await.map_err(Failure::Dns)? {
         match connect_to(address).await {
             Ok(tcp) => return Ok(tcp),
             Err(error) => failed = error,
         }
     }
-    Err(failed)
+    Err(Failure::Connect(failed))
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {

@@ -30,6 +30,9 @@ use crate::{
     upload::Source,
 };
 
+/// Most header fields that its upstream is told beside the client's own.
+const OURS: usize = 8;
+
 /// What a connection comes to.
 pub(super) enum Outcome {
     /// It is over, but for the end of its transport.
@@ -61,7 +64,8 @@ pub(super) fn parse(data: &Bytes) -> Option<(Request<Source>, usize)> {
     let status = parser.parse_request_with_uninit_headers(&mut parsed, data, &mut fields).ok()?;
     let httparse::Status::Complete(len) = status else { return None };
     let (Some("GET"), Some(1), Some(path)) = (parsed.method, parsed.version, parsed.path) else { return None };
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    // With room for those that are ours to say.
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + OURS);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         headers.append(name, HeaderValue::from_maybe_shared(data.slice_ref(field.value)).ok()?);
@@ -136,4 +140,55 @@ fn head<B>(reply: &Response<B>) -> Vec<u8> {
     }
     out.extend_from_slice(b"\r\n");
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UPGRADE: &str = "Host: a\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n";
+
+    /// What is read of these bytes: the target, the number of header fields, and what is left behind the head.
+    fn read(text: String) -> Option<(String, usize, Bytes)> {
+        let data = Bytes::from(text);
+        let (request, len) = parse(&data)?;
+        Some((request.uri().to_string(), request.headers().len(), data.slice(len..)))
+    }
+
+    #[test]
+    fn a_whole_upgrade_is_read_and_what_is_behind_it_left() {
+        let early = Bytes::from_static(b"\x81\x80abcd");
+        let request = format!("GET /ws?a=b HTTP/1.1\r\n{UPGRADE}X-Odd:  two \r\n\r\n");
+        assert_eq!(read(request.clone()), Some(("/ws?a=b".into(), 4, Bytes::new())));
+        let with_more = [request.as_bytes(), &early[..]].concat();
+        let (request, len) = parse(&Bytes::from(with_more.clone())).unwrap();
+        assert_eq!((&with_more[len..], &request.headers()["x-odd"]), (&early[..], &HeaderValue::from_static("two")));
+    }
+
+    #[test]
+    fn everything_else_is_left_to_hyper() {
+        let upgrade = format!("GET / HTTP/1.1\r\n{UPGRADE}\r\n");
+        assert!(read(upgrade.clone()).is_some());
+        for cut in 0..upgrade.len() {
+            assert_eq!(read(upgrade[..cut].to_owned()), None, "{cut}");
+        }
+        for line in [
+            "POST / HTTP/1.1",
+            "GET / HTTP/1.0",
+            "GET http://a/ HTTP/1.1",
+            "GET * HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "GET /\u{1} HTTP/1.1",
+        ] {
+            assert_eq!(read(format!("{line}\r\n{UPGRADE}\r\n")), None, "{line}");
+        }
+        for field in ["Content-Length: 0", "Transfer-Encoding: chunked", "Bad Name: 1", " folded", "X: \u{1}"] {
+            assert_eq!(read(format!("GET / HTTP/1.1\r\n{UPGRADE}{field}\r\n\r\n")), None, "{field}");
+        }
+        assert_eq!(read("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n".into()), None);
+        assert_eq!(read("GET / HTTP/1.1\r\nHost: a\r\n\r\n".into()), None);
+        let most = (0..MAX_HEADERS - 3).map(|i| format!("X-{i}: 1\r\n")).collect::<String>();
+        assert!(read(format!("GET / HTTP/1.1\r\n{UPGRADE}{most}\r\n")).is_some());
+        assert_eq!(read(format!("GET / HTTP/1.1\r\n{UPGRADE}{most}X: 1\r\n\r\n")), None);
+    }
 }
