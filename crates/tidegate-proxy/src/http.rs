@@ -122,13 +122,7 @@ pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
 }
 
 /// Serves one connection whatever it is for. `data`: what was read of it; `reply`: the answer to the request in that.
-async fn serve_any(
-    client: Client,
-    stream: Stream,
-    data: Bytes,
-    began: Instant,
-    reply: Option<Reply>,
-) -> Option<Phase> {
+async fn serve_any(client: Client, stream: Stream, data: Bytes, began: Instant, reply: Option<Reply>) -> Option<Phase> {
     let (transport, mut back) = Patient::new(stream).behind(data).lend();
     let successor = Successor::default();
     speak(&client, transport, &successor, began, reply).await;
