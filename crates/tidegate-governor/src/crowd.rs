@@ -50,12 +50,13 @@ impl Crowds {
 
 impl Crowd {
     fn resize(&mut self, tenant: u64, change: impl Fn(u32) -> u32) {
-        let before = self.tenants.remove(&tenant).unwrap_or_default();
-        self.by_size.remove(&(before, tenant));
-        let now = change(before);
-        if now > 0 {
-            self.tenants.insert(tenant, now);
-            self.by_size.insert((now, tenant));
+        let size = self.tenants.entry(tenant).or_default();
+        self.by_size.remove(&(*size, tenant));
+        *size = change(*size);
+        if *size > 0 {
+            self.by_size.insert((*size, tenant));
+        } else {
+            self.tenants.remove(&tenant);
         }
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 /// A count that fades: what was added weighs about `1 / e` after one `memory`.
 #[derive(Debug)]
 pub(crate) struct Fading {
-    memory: Duration,
+    memory_s: f64,
     value: f64,
     at: Option<Instant>,
 }
 
 impl Fading {
     pub(crate) fn new(memory: Duration) -> Self {
-        Self { memory, value: 0.0, at: None }
+        Self { memory_s: memory.as_secs_f64(), value: 0.0, at: None }
     }
 
     pub(crate) fn add(&mut self, now: Instant) {
@@ -29,12 +29,12 @@ impl Fading {
     pub(crate) fn get(&self, now: Instant) -> f64 {
         let Some(at) = self.at else { return 0.0 };
         // 1 / (1 + x) rather than e^-x: no transcendental, and it never goes below zero.
-        self.value / (1.0 + now.saturating_duration_since(at).as_secs_f64() / self.memory.as_secs_f64())
+        self.value / (1.0 + now.saturating_duration_since(at).as_secs_f64() / self.memory_s)
     }
 
     /// Per second.
     pub(crate) fn rate(&self, now: Instant) -> f64 {
-        self.get(now) / self.memory.as_secs_f64()
+        self.get(now) / self.memory_s
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum State {
     Held,
 }
 
+/// In one line of the cache: of a hundred thousand, most are not in it.
+#[repr(align(64))]
 pub(super) struct Client {
     pub(super) kind: Kind,
     pub(super) state: State,
@@ -113,23 +115,32 @@ impl World<'_> {
         let c = &mut self.clients[client as usize];
         c.proxy = proxy;
         c.hangs_up = self.now + patience;
-        // One timer for each client is enough: it is the same span each time.
-        if !std::mem::replace(&mut c.timed, true) {
-            self.wheel.push(self.now + patience, Event::Patience(client));
-        }
         let per_client = 1.0 / (ACCEPT * self.scenario.server.rate * self.scenario.endpoints as f64 / proxies as f64);
         let p = &mut self.proxies[usize::from(proxy)];
         let slot = p.accept_free.max(self.now);
         if slot > self.now + BACKLOG {
             // The SYN is sent again after a second; by then others may have gone.
-            self.wheel.push(self.now + SECOND, Event::Enter(client, attempt));
-            return;
+            return self.wait(client, self.now + SECOND, Event::Enter(client, attempt));
         }
         p.accept_free = slot + nanos(per_client);
         if slot == self.now {
             self.enter(client);
         } else {
-            self.wheel.push(slot, Event::Enter(client, attempt));
+            self.wait(client, slot, Event::Enter(client, attempt));
+        }
+    }
+
+    /// It waits for this.
+    pub(super) fn wait(&mut self, client: u32, at: Ns, event: Event) {
+        self.is_patient_until(client, at);
+        self.wheel.push(at, event);
+    }
+
+    /// It waits for what comes at this time at the latest: only if it hangs up before need that be watched.
+    pub(super) fn is_patient_until(&mut self, client: u32, at: Ns) {
+        let c = &mut self.clients[client as usize];
+        if at >= c.hangs_up && !std::mem::replace(&mut c.timed, true) {
+            self.wheel.push(c.hangs_up, Event::Patience(client));
         }
     }
 

@@ -19,6 +19,8 @@ const DIAL_TIMEOUT: Ns = 10 * SECOND;
 /// A refused connection is known at once, a 503 nearly so.
 const REFUSED: Ns = SECOND / 1000;
 const BUSY: Ns = SECOND / 200;
+/// A policy that looks at its queue now and then answers after the time it has given.
+const LATE: Ns = SECOND / 4;
 
 impl World<'_> {
     pub(super) fn ask(&mut self, client: u32) {
@@ -28,7 +30,7 @@ impl World<'_> {
         let address = self.address(client);
         if !tried.is_empty() && tried.len() >= self.configured.len() {
             self.clients[client as usize].state = State::Arriving;
-            return self.wheel.push(until, Event::Exhausted(client, attempt));
+            return self.wait(client, until, Event::Exhausted(client, attempt));
         }
         let At { policy, now } = self.policy(client);
         let answer = policy.arrive(Who { client, tenant, address, tried: &tried, until }, now);
@@ -44,7 +46,10 @@ impl World<'_> {
     pub(super) fn carry_out(&mut self, client: u32, answer: Answer) {
         match answer {
             Answer::Dial(dial) => self.dial(client, dial),
-            Answer::Wait => self.clients[client as usize].state = State::Parked,
+            Answer::Wait(until) => {
+                self.clients[client as usize].state = State::Parked;
+                self.is_patient_until(client, until + LATE);
+            }
             Answer::Refuse(end) => self.refuse(client, end),
         }
     }
@@ -64,6 +69,7 @@ impl World<'_> {
         c.dial = dial;
         c.dialled = self.now;
         let (number, slow) = (c.dials, nanos(c.kind.patience()) > DIAL_TIMEOUT);
+        self.is_patient_until(client, Ns::MAX);
         let demand = self.draw(client, purpose::DEMAND).between(0.5, 1.5);
         let lie = self.draw(client, purpose::LIE).below(1000);
         let e = &mut self.endpoints[usize::from(dial.endpoint)];

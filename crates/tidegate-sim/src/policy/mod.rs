@@ -35,7 +35,8 @@ pub(crate) struct Dial {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     Dial(Dial),
-    Wait,
+    /// It is answered at this time, or not much later.
+    Wait(Ns),
     Refuse(End),
 }
 

@@ -121,12 +121,12 @@ impl Policy for Own {
         match self.governor.admit(ask, self.at(now)) {
             Verdict::Admit(permit) => Answer::Dial(self.keep(permit)),
             Verdict::Refuse(refusal) => Answer::Refuse(told(refusal)),
-            Verdict::Wait(ticket, _) => {
+            Verdict::Wait(ticket, until) => {
                 let client = who.client as usize;
                 self.tickets.resize(self.tickets.len().max(client + 1), None);
                 self.tickets[client] = Some(ticket);
                 self.clients.insert(ticket, who.client);
-                Answer::Wait
+                Answer::Wait(until.saturating_duration_since(self.zero).as_nanos() as Ns)
             }
         }
     }

@@ -119,7 +119,7 @@ impl Policy for Peer {
             return Answer::Refuse(self.told);
         }
         self.line.join(who.client, who.tried, now + self.wait);
-        Answer::Wait
+        Answer::Wait(now + self.wait)
     }
 
     fn cancel(&mut self, client: u32, _now: Ns) {
