@@ -12,6 +12,7 @@ mod data_path;
 mod demo;
 mod documented_clients;
 mod drain;
+mod early_returns;
 mod ecosystems;
 mod fairness;
 mod farewells;

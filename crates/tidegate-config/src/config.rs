@@ -33,6 +33,8 @@ pub struct Config {
     pub drain: Drain,
     /// What the process keeps for the sessions that it has.
     pub protection: Protection,
+    /// Connections a second of one address that are heard while its clients are refused. `None`: all.
+    pub early_returns: Option<u32>,
     /// Where the operator looks.
     pub admin: Admin,
     /// What is written, and where.

@@ -80,16 +80,14 @@ fn config(document: &DeTable<'_>, problems: &mut Problems) -> Config {
     let routes = route::read_all(&route, defaults.get_ref(), &names, problems);
     let tls = tls::read(&tls, problems);
     let drain = Drain { window: Reader::of(&drain, &sections::DRAIN, problems).duration("window") };
-    let mut protection = Reader::of(&protection, &sections::PROTECTION, problems);
-    let protection = Bounds {
-        files: protection.share("files"),
-        memory: protection.share("memory"),
-        lag: protection.duration_or_off("lag"),
-    };
+    let mut reader = Reader::of(&protection, &sections::PROTECTION, problems);
+    let protection =
+        Bounds { files: reader.share("files"), memory: reader.share("memory"), lag: reader.duration_or_off("lag") };
+    let early_returns = reader.rate("early_returns");
     let admin = read_admin(&admin, &listeners, problems);
     let log = read_log(&log, problems);
     let listeners = listeners.into_iter().map(Spanned::into_inner).collect();
-    Config { workers, listeners, routes, upstreams, tls, drain, protection, admin, log }
+    Config { workers, listeners, routes, upstreams, tls, drain, protection, early_returns, admin, log }
 }
 
 /// Every name that stands in the file: a route to an upstream that is itself wrong is not wrong, too.

@@ -16,7 +16,7 @@ use crate::{
     choices::{self, spellings},
     keys::{
         Key,
-        Kind::{Choice, Count, Duration, Share, Table, Tables, Text},
+        Kind::{Choice, Count, Duration, Rate, Share, Table, Tables, Text},
         Presence::{Default, Required, Unset},
         Section,
     },
@@ -25,6 +25,7 @@ use crate::{
 
 pub(crate) use auth::{FORWARD_AUTH, JWT};
 pub(crate) use defaults::DEFAULTS;
+use defaults::MOST_A_SECOND;
 pub(crate) use listen::LISTEN;
 pub(crate) use pools::{HEALTH, STICKY};
 pub(crate) use route::ROUTE;
@@ -190,6 +191,17 @@ pub(crate) static PROTECTION: Section = Section {
             presence: Default(r#""1s""#),
             doc: "How long work that is ready may wait for a worker, at four looks half a second apart; or `\"off\"`.",
             reason: "A burst passes; a second that stays is more work than there are cores.",
+        },
+        Key {
+            name: "early_returns",
+            kind: Rate { most: MOST_A_SECOND },
+            presence: Default(r#""32/s""#),
+            doc: "Connections of one client address that are heard in a second while its clients are refused for want of \
+                  capacity and none is let in; or as many as it has lately had sessions at once, where that is more. Up \
+                  to ten times as many are turned away before TLS and before their request is read, the rest is reset. An \
+                  IPv6 address stands for its /64. Not for those whom a `trusted_proxies` address speaks for, unless by \
+                  the PROXY protocol.",
+            reason: "Each refusal costs a TLS handshake. An office whose tabs all reconnect stays below.",
         },
     ],
 };

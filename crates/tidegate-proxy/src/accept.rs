@@ -14,7 +14,7 @@ use std::{
 
 use rustix::{
     io::Errno,
-    net::{AddressFamily, SocketFlags, acceptfrom_with},
+    net::{AddressFamily, RecvFlags, SocketFlags, acceptfrom_with},
 };
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use tidegate_config::Address;
@@ -50,15 +50,23 @@ pub(crate) struct Accepted {
     pub(crate) peer: Option<SocketAddr>,
 }
 
-impl Accepted {
-    /// Tells it without hearing it that it may come back. Best effort. Where TLS is spoken nothing can be said before a
-    /// handshake but a fatal alert, `internal_error` (RFC 8446 section 6).
-    pub(crate) fn turn_away(self, tls: bool) {
-        const BUSY: &[u8] =
-            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        const BUSY_TLS: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
-        let _ = rustix::io::write(&self.socket, if tls { BUSY_TLS } else { BUSY });
-    }
+/// Longest request of a client that is not heard, in bytes.
+const UNHEARD: usize = 16 << 10;
+
+/// Tells a client without hearing it that it may come back. Best effort. Where TLS is spoken nothing can be said before
+/// a handshake but a fatal alert, `internal_error` (RFC 8446 section 6).
+pub(crate) fn turn_away(socket: &impl AsFd, tls: bool) {
+    const BUSY: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const BUSY_TLS: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
+    // What it has said already is thrown away: a close over unread input would take the answer back.
+    let _ = rustix::net::recv(socket, &mut [0; UNHEARD], RecvFlags::TRUNC | RecvFlags::DONTWAIT);
+    let _ = rustix::io::write(socket, if tls { BUSY_TLS } else { BUSY });
+}
+
+/// Has the connection end without a word as soon as it is closed.
+pub(crate) fn reset(socket: &impl AsFd) {
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// A failure to accept, as the metric `kind` has it.
@@ -207,7 +215,7 @@ impl Acceptor {
     fn turn_away(&mut self, tls: bool) {
         self.spare = None;
         if let Ok(accepted) = accept(self.socket.get_ref()) {
-            accepted.turn_away(tls);
+            turn_away(&accepted.socket, tls);
         }
         self.spare = File::open("/dev/null").ok();
     }

@@ -53,6 +53,14 @@ pub(crate) enum Exceeded {
     Sessions,
 }
 
+/// An address as one number: IPv4 whole, IPv6 by the /64 that one household has.
+pub(crate) fn network(ip: IpAddr) -> u64 {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => u32::from(ip).into(),
+        IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+    }
+}
+
 impl Addresses {
     /// A request of this address.
     ///

@@ -30,7 +30,7 @@ use self::{
     whole::Outcome,
 };
 use crate::{
-    clock, digits, forwarded, head,
+    addresses, clock, digits, forwarded, head,
     patient::{self, Patient},
     plain, proxy_protocol,
     request::{self, Rejection},
@@ -77,10 +77,7 @@ impl Client {
 
     /// Its address as the governor knows clients: IPv4 whole, IPv6 by the /64 that one household has.
     pub(crate) fn address(&self) -> Option<u64> {
-        Some(match self.ip()? {
-            IpAddr::V4(ip) => u32::from(ip).into(),
-            IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
-        })
+        self.peer.map(|peer| addresses::network(peer.ip()))
     }
 
     /// The same, as a load of its own for its worker.

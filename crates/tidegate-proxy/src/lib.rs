@@ -30,6 +30,7 @@ mod health;
 mod http;
 mod http2;
 mod inherited;
+mod ladder;
 mod leg;
 mod low_mark;
 mod manners;

@@ -232,6 +232,7 @@ impl Open {
             metrics.sessions.with_label_values(&[&route.name, &route.upstream]).inc();
         }
         client.worker.sessions.fetch_add(1, Relaxed);
+        client.worker.shared.ladder.entered(client.address());
         Self { endpoint: slot.endpoint().clone(), subprotocol, closed: false, facts }
     }
 
@@ -270,7 +271,9 @@ impl Open {
 
     fn count(&mut self, record: &Record) {
         self.closed = true;
-        let (route, worker) = (&self.facts.route, &self.facts.client.worker);
+        let Facts { client, route, .. } = &self.facts;
+        let worker = &client.worker;
+        worker.shared.ladder.left(client.address());
         worker.shared.metrics.closed(&route.name, &route.upstream, record);
         worker.sessions.fetch_sub(1, Relaxed);
     }

@@ -26,6 +26,7 @@ use crate::{
     clock,
     finder::Finder,
     health,
+    ladder::Ladder,
     manners::Manners,
     metrics::Metrics,
     pool::Pool,
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: Arc<Addresses>,
     /// Who does not heed when it may come back.
     pub(crate) manners: Manners,
+    /// Which addresses are no longer heard.
+    pub(crate) ladder: Ladder,
     /// Clients that wait until their address may have more.
     pub(crate) parked: AtomicUsize,
     /// Nothing more is waited for.
@@ -100,6 +103,7 @@ impl Shared {
             auth: ArcSwap::default(),
             addresses: Arc::default(),
             manners: Manners::default(),
+            ladder: Ladder::default(),
             parked: AtomicUsize::new(0),
             hurried: AtomicBool::new(false),
         }

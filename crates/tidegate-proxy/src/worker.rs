@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use crate::{
-    accept::{Accepted, Acceptor, Listening},
+    accept::{Accepted, Acceptor, Listening, turn_away},
     buffer, clock,
     counters::RouteCounters,
     endpoint::Endpoint,
@@ -277,8 +277,15 @@ impl Worker {
                 Ok(accepted) => {
                     let share = self.shared.live.load().config.protection.files;
                     if self.shared.strain.accepted(&accepted.socket, share) == Newcomer::Dropped {
-                        accepted.turn_away(tls);
+                        turn_away(&accepted.socket, tls);
                         self.shared.metrics.limit_hits.with_label_values(&["files", "drop"]).inc();
+                        continue;
+                    }
+                    let trust = listener.trust.load();
+                    // Of whom a proxy speaks is not known yet.
+                    if trust.proxy_protocol.is_none()
+                        && !self.shared.hears(accepted.peer, &trust, &accepted.socket, tls)
+                    {
                         continue;
                     }
                     let workers = self.shared.workers();
@@ -325,7 +332,14 @@ impl Worker {
             let result = said.map_or_else(proxy_protocol::Refusal::word, |_| "ok");
             self.shared.metrics.proxy_headers.with_label_values(&[listener.name.as_str(), result]).inc();
             match said {
-                Ok(Some((from, to))) => (peer, local) = (Some(from), Some(to)),
+                Ok(Some((from, to))) => {
+                    (peer, local) = (Some(from), Some(to));
+                    if let Stream::Tcp(tcp) = &stream
+                        && !self.shared.hears(peer, &trust, tcp, listener.tls.load().is_some())
+                    {
+                        return None;
+                    }
+                }
                 // The proxy speaks for itself, as in its health checks.
                 Ok(None) => {}
                 Err(_) => {

@@ -344,6 +344,21 @@ pub const ROWS: &[Row] = &[
             "overload, `tidegate_limit_hits_total{limit=\"early_returns\"}`",
         ),
     ),
+    row(
+        "O2b",
+        "clients of its address were refused as in O1 to O4 in the last 5 s, none has been let in since, and it is beyond \
+         the connections of a second that are heard (`early_returns`)",
+        Answered(
+            "503 + Retry-After, with TLS alert 80 (internal_error), before it is heard",
+            UNTOUCHED,
+            "`tidegate_limit_hits_total{limit=\"early_returns\", action=\"drop\"}`",
+        ),
+    ),
+    row(
+        "O2c",
+        "the same, beyond ten times as many",
+        Answered("RST", UNTOUCHED, "`tidegate_limit_hits_total{limit=\"early_returns\", action=\"reset\"}`"),
+    ),
     row("O3", "every endpoint is full", Ends(End::Refused(Refused::UpstreamFull))),
     row("O4", "the upstream answers 503 or 429", Ends(End::Refused(Refused::UpstreamOverloaded))),
     row(

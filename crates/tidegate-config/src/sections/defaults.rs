@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Most that a rate may be: above it a limit limits nothing.
-const MOST_A_SECOND: u64 = 1_000_000;
+pub(super) const MOST_A_SECOND: u64 = 1_000_000;
 
 /// A wait that must happen: zero would fail everything.
 const WAIT: Kind = Duration { least: Time::from_millis(1), most: LONGEST, off: false };
