@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use harness::{Backend, Handshake, Peer, Runtime, Setup, Tidegate, Upstream, eventually};
+use harness::http::only;
+use harness::{Backend, Frame, Handshake, Peer, Runtime, Setup, Tidegate, Upstream, eventually};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -220,4 +221,32 @@ async fn a_tenant_that_fills_the_queue_gives_way_to_one_that_has_nobody_in_it() 
     }
     drop(first);
     flood.join_next().await.expect("a flood").expect("no failure").expect("one that comes in");
+}
+
+#[tokio::test]
+async fn a_place_that_becomes_free_is_for_the_tenant_that_holds_fewer() {
+    let upstream = Upstream::bind().await;
+    let keys = "max_sessions = 4\ntenant = \"header:X-Tenant\"";
+    let gate = Setup::new(config(upstream.address(), keys)).start().await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let handshake = Handshake::to(gate.address()).header("X-Tenant", "many");
+        held.push(tokio::join!(handshake.open(), upstream.accept()));
+    }
+    let mut crowd = Crowd::default();
+    crowd.join(&gate, 6, ("X-Tenant", "many"));
+    parked(&gate, 6).await;
+    crowd.join(&gate, 3, ("X-Tenant", "few"));
+    parked(&gate, 9).await;
+
+    let mut inside = Vec::new();
+    for expected in ["few", "few", "many"] {
+        let (mut client, mut server) = held.pop().expect("four of them");
+        client.send(Frame::close(1000, "")).await;
+        let close = server.close().await;
+        server.answer_close(&close).await;
+        let arrival = upstream.arrival().await;
+        assert_eq!(only(&arrival.headers, "x-tenant"), Some(expected));
+        inside.push(arrival.upgrade(&[]).await);
+    }
 }

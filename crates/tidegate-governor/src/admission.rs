@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::holders::HolderId;
+
 /// An endpoint of this governor. Never given to another endpoint, even after its own has gone away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub(crate) u32);
@@ -31,7 +33,8 @@ pub struct Ask<'a> {
     /// is and the others next to nothing, so where nothing is configured everybody is of one class. Default 0.
     pub class: u8,
     /// Whose client this is: any number that is the same for all clients of one tenant. Tenants that wait take turns,
-    /// however many clients each of them has. Default 0: all are of one tenant.
+    /// however many clients each of them has, and where sessions are limited those go first that hold fewer. Default 0:
+    /// all are of one tenant.
     pub tenant: u64,
     /// The client's address as a number (IPv4 whole, IPv6 its /64): in overload who came back at once after a refusal
     /// goes behind who stayed away. `None`: not known, treated as never refused.
@@ -92,6 +95,7 @@ pub struct Permit {
     pub(crate) serial: u64,
     pub(crate) stage: Stage,
     pub(crate) class: u8,
+    pub(crate) holder: HolderId,
 }
 
 /// Where the holder of a [`Permit`] stands. Each step is taken once.
@@ -114,7 +118,8 @@ pub struct Refusal {
 /// Why a client does not enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// `max_sessions` is reached, more goes through than may, or every endpoint has as many handshakes in flight as it can take.
+    /// `max_sessions` is reached or what is left is for tenants that hold fewer, more goes through than may, or every
+    /// endpoint has as many handshakes in flight as it can take.
     Overload,
     /// Every endpoint holds as many sessions as it may.
     UpstreamFull,

@@ -96,13 +96,25 @@ impl<T: Default> Fair<T> {
         &mut entry.of
     }
 
+    /// What the clients of this tenant wait in, as whose it is [`known_as`](Self::known_as).
+    pub(crate) fn look(&self, class: u8, tenant: u64) -> Option<&T> {
+        self.classes[index(class)].tenants.get(&self.known_as(class, tenant)).map(|tenant| &tenant.of)
+    }
+
     pub(crate) fn get(&mut self, class: u8, tenant: u64) -> Option<&mut T> {
         self.classes[index(class)].tenants.get_mut(&tenant).map(|tenant| &mut tenant.of)
     }
 
-    /// The tenant whose turn it is.
-    pub(crate) fn next(&self) -> Option<&T> {
-        let class = self.classes.iter().filter(|class| !class.waiting.is_empty()).min_by_key(|class| class.due)?;
+    /// The classes with clients parked, in the order of their turns.
+    pub(crate) fn by_turn(&self) -> impl Iterator<Item = u8> {
+        let mut classes: [u8; CLASSES] = std::array::from_fn(|class| class as u8);
+        classes.sort_by_key(|&class| self.classes[index(class)].due);
+        classes.into_iter().filter(|&class| !self.classes[index(class)].waiting.is_empty())
+    }
+
+    /// The tenant of this class whose turn it is.
+    pub(crate) fn next(&self, class: u8) -> Option<&T> {
+        let class = &self.classes[index(class)];
         let (_, tenant) = class.waiting.first()?;
         class.tenants.get(tenant).map(|tenant| &tenant.of)
     }
@@ -182,11 +194,15 @@ pub(crate) fn index(class: u8) -> usize {
 mod tests {
     use super::*;
 
+    fn turn(fair: &Fair<u64>) -> u64 {
+        *fair.by_turn().next().and_then(|class| fair.next(class)).unwrap()
+    }
+
     /// Serves so many turns; each tenant has so many clients parked, and again as many when it was served.
     fn serve(fair: &mut Fair<u64>, turns: usize) -> BTreeMap<u64, u64> {
         let mut served = BTreeMap::new();
         for _ in 0..turns {
-            let &who = fair.next().unwrap();
+            let who = turn(fair);
             let class = u8::try_from(who / 1000).unwrap();
             fair.charge(class, who);
             *served.entry(who).or_default() += 1;
@@ -229,7 +245,7 @@ mod tests {
         // Leaving and coming again after each turn brings nothing.
         let mut hopper = 0;
         for _ in 0..100 {
-            let who = *fair.next().unwrap();
+            let who = turn(&fair);
             fair.charge(3, who);
             if who == 3002 {
                 hopper += 1;
@@ -250,7 +266,7 @@ mod tests {
         for made_up in 1.. {
             let tenant = fair.known_as(3, 1_000_000 + made_up);
             *fair.enter(3, tenant) = tenant;
-            let whose = *fair.next().unwrap();
+            let whose = turn(&fair);
             if whose == 3000 {
                 break;
             }

@@ -194,6 +194,13 @@ impl Fleet {
         self.open().filter_map(Endpoint::rest_ends).filter(|&end| since.is_none_or(|since| end > since)).min()
     }
 
+    /// Sessions that there is room for, with endpoints that take clients; `None`: one has no limit.
+    pub(crate) fn sessions_left(&self, limits: &Limits, now: Instant) -> Option<u32> {
+        let awake = self.open().filter(|e| !matches!(e.room(limits, now), Room::Resting(_)));
+        let left = |e: &Endpoint| Some(e.max_sessions(limits, now)?.saturating_sub(e.live()));
+        awake.map(left).try_fold(0, |sum: u32, left| Some(sum.saturating_add(left?)))
+    }
+
     /// What the others can take back of `held` sessions of this one, per second; 0 when they lack the room.
     pub(crate) fn survivors(&self, of: EndpointId, held: u32, limits: &Limits, now: Instant) -> f64 {
         let others = || self.open().filter(|e| e.id != of);

@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Admitted, Advice, Ask, Balance, CLASSES, ClassUse, EndpointId, Event, Limits, Need, Outcome, Parked, Permit,
+    Admitted, Advice, Ask, Balance, CLASSES, ClassUse, EndpointId, Event, Limits, Mode, Need, Outcome, Parked, Permit,
     Reason, Refusal, Refused, Snapshot, Ticket, Traffic, Verdict, Wish,
     admission::Stage,
     advice::{advise, grouped},
     fair,
     fleet::Fleet,
     hint::Hints,
+    holders::{HolderId, Holders},
     meter::Highest,
-    queue::{Newcomer, Queue},
+    queue::{Newcomer, Queue, Whose},
     returns::Returns,
     rng::Rng,
 };
@@ -32,6 +33,7 @@ pub struct Governor {
     fleet: Fleet,
     traffic: Traffic,
     queue: Queue,
+    holders: Holders,
     /// Who gave its place to another, and has not been told.
     displaced: Vec<Event>,
     hints: Hints,
@@ -55,11 +57,14 @@ impl Governor {
         let mut queue = Queue::default();
         queue.set_shares(&limits.shares);
         queue.set_max_tenants(limits.max_tenants);
+        let mut holders = Holders::default();
+        holders.set_max_tenants(limits.max_tenants);
         Self {
             limits,
             fleet: Fleet::default(),
             traffic: Traffic::default(),
             queue,
+            holders,
             displaced: Vec::new(),
             hints: Hints::new(),
             returns: Returns::default(),
@@ -82,6 +87,7 @@ impl Governor {
         self.queue.set_shares(&limits.shares);
         self.fleet.look_again();
         self.queue.set_max_tenants(limits.max_tenants);
+        self.holders.set_max_tenants(limits.max_tenants);
         self.limits = limits;
     }
 
@@ -131,45 +137,53 @@ impl Governor {
     /// first, else it stands in its own way.
     pub fn admit(&mut self, ask: Ask<'_>, now: Instant) -> Verdict {
         self.queue.measure(now);
+        self.holders.measure(now);
+        let holder = self.holders.known_as(ask.class, ask.tenant);
         if ask.tried.is_empty() {
             self.hints.on_arrived(now);
+            self.holders.comes(holder);
         }
         if !self.queue.goes_before_newcomers()
+            && self.sessions_left(now).is_none_or(|left| self.holders.may_enter(holder, left))
             && let Some(endpoint) = self.find(ask.tried, ask.wish, now)
         {
             self.admitted.direct += 1;
-            return Verdict::Admit(self.issue(endpoint, ask.class, now));
+            return Verdict::Admit(self.issue(endpoint, ask.class, holder, now));
         }
         if let Some(endpoint) = self.find_regardless(ask.tried, ask.wish, now) {
             self.refused.count(self.obstacle(now));
             self.admitted.observed += 1;
-            return Verdict::Admit(self.issue(endpoint, ask.class, now));
+            return Verdict::Admit(self.issue(endpoint, ask.class, holder, now));
         }
         let wait = self.limits.queue_timeout;
         let latest = now + self.rng.scale(wait, 1.0, 1.0);
         let deadline = ask.deadline.unwrap_or_else(|| now + self.rng.scale(wait, 0.8, 1.0)).min(latest);
         if deadline <= now {
             let reason = self.obstacle(now);
-            return Verdict::Refuse(self.refuse(reason, ask.address, now));
+            return Verdict::Refuse(self.refuse(reason, ask.address, holder, now));
         }
         if self.queue.len() >= self.limits.max_waiting as usize {
             let Some(displaced) = self.queue.gives_way(ask.class, ask.tenant) else {
-                return Verdict::Refuse(self.refuse(Reason::QueueFull, ask.address, now));
+                return Verdict::Refuse(self.refuse(Reason::QueueFull, ask.address, holder, now));
             };
-            let address = self.queue.address(displaced);
-            self.queue.remove(displaced);
-            let refusal = self.refuse(Reason::QueueFull, address, now);
+            let refusal = self.refuse_parked(displaced, Reason::QueueFull, now);
             self.displaced.push(Event { ticket: displaced, verdict: Parked::Refuse(refusal) });
         }
         let lane = ask.address.map_or(0, |address| self.returns.lane(address, now));
         let Ask { class, tenant, tried, wish, address, .. } = ask;
-        Verdict::Wait(self.queue.park(Newcomer { class, tenant, lane, address, tried, wish, deadline }, now), deadline)
+        self.holders.waits(holder);
+        let newcomer = Newcomer { class, tenant, holder, lane, address, tried, wish, deadline };
+        Verdict::Wait(self.queue.park(newcomer, now), deadline)
     }
 
     /// A parked client went away. Of no effect once its [`Event`] has been given out: a permit in it must be released.
     pub fn cancel(&mut self, ticket: Ticket, now: Instant) {
         self.queue.measure(now);
-        self.cancelled += u64::from(self.queue.remove(ticket));
+        let holder = self.queue.holder(ticket);
+        if self.queue.remove(ticket) {
+            self.cancelled += 1;
+            self.holders.waits_no_more(holder);
+        }
     }
 
     /// How the handshake of this permit went, once per permit. Whether its endpoint begins a rest for it.
@@ -206,6 +220,7 @@ impl Governor {
             None => debug_assert!(false, "a permit of another governor"),
         }
         self.fleet.forget_if_spent(permit.endpoint);
+        self.holders.gives_back(permit.holder);
     }
 
     /// A session of this endpoint just lost its upstream, or is to be ended for a cause shared by many: how long its
@@ -227,20 +242,21 @@ impl Governor {
     /// Parked clients whose wait is over, one way or the other; call until `None` after every other call.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event> {
         self.queue.measure(now);
+        self.holders.measure(now);
         if let Some(displaced) = self.displaced.pop() {
             return Some(displaced);
         }
         if let Some((ticket, endpoint)) = self.next_admission(now) {
-            let class = self.queue.class(ticket);
+            let (class, holder) = (self.queue.class(ticket), self.queue.holder(ticket));
             self.queue.serve(ticket);
             self.admitted.parked += 1;
-            return Some(Event { ticket, verdict: Parked::Admit(self.issue(endpoint, class, now)) });
+            let permit = self.issue(endpoint, class, holder, now);
+            self.holders.waits_no_more(holder);
+            return Some(Event { ticket, verdict: Parked::Admit(permit) });
         }
         if let Some(ticket) = self.queue.expired(now) {
-            let address = self.queue.address(ticket);
-            self.queue.remove(ticket);
             let reason = self.obstacle(now);
-            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse(reason, address, now)) });
+            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse_parked(ticket, reason, now)) });
         }
         self.drained_at = Some(now);
         None
@@ -343,6 +359,15 @@ impl Governor {
         self.limits.max_sessions.is_some_and(|max| self.live() >= max) || self.traffic.exceeds(&self.limits)
     }
 
+    /// Sessions that there is room for; `None`: there is no limit, or it is not heeded.
+    fn sessions_left(&self, now: Instant) -> Option<u32> {
+        if self.limits.mode == Mode::Observe {
+            return None;
+        }
+        let declared = self.limits.max_sessions.map(|most| most.saturating_sub(self.live()));
+        self.fleet.sessions_left(&self.limits, now).into_iter().chain(declared).min()
+    }
+
     fn find(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
         if self.is_full() {
             return None;
@@ -356,15 +381,21 @@ impl Governor {
 
     /// Who goes next, and where to, if there is room.
     fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
-        let full = self.is_full();
-        let Self { limits, fleet, queue, rng, .. } = self;
-        let (ticket, tried, wish) = queue.head()?;
+        let (full, left) = (self.is_full(), self.sessions_left(now));
+        let Self { limits, fleet, queue, rng, holders, .. } = self;
+        let (ticket, tried, wish) = queue.head(|class| match left {
+            Some(left) if holders.is_contested(class, left) => {
+                let first = holders.first(class, left);
+                first.map_or(Whose::Nobody, |first| Whose::Tenant(holders.tenant(first)))
+            }
+            _ => Whose::Turn,
+        })?;
         let found = if full { None } else { fleet.find(tried, wish, limits, now, rng).map(|e| e.id) };
         let found = found.or_else(|| fleet.find_regardless(tried, wish, limits, now, rng).map(|e| e.id));
         found.map(|endpoint| (ticket, endpoint))
     }
 
-    fn issue(&mut self, endpoint: EndpointId, class: u8, now: Instant) -> Permit {
+    fn issue(&mut self, endpoint: EndpointId, class: u8, holder: HolderId, now: Instant) -> Permit {
         let serial = self.issued;
         self.issued += 1;
         self.live[fair::index(class)] += 1;
@@ -373,15 +404,25 @@ impl Governor {
         }
         self.hints.on_admitted(now);
         self.peak.note(self.live().into(), now);
-        Permit { endpoint, serial, stage: Stage::Handshake, class }
+        self.holders.takes(holder);
+        Permit { endpoint, serial, stage: Stage::Handshake, class, holder }
     }
 
     fn obstacle(&self, now: Instant) -> Reason {
         if self.is_full() { Reason::Overload } else { self.fleet.obstacle(&self.limits, now) }
     }
 
-    fn refuse(&mut self, reason: Reason, address: Option<u64>, now: Instant) -> Refusal {
+    fn refuse_parked(&mut self, ticket: Ticket, reason: Reason, now: Instant) -> Refusal {
+        let (address, holder) = (self.queue.address(ticket), self.queue.holder(ticket));
+        self.queue.remove(ticket);
+        let refusal = self.refuse(reason, address, holder, now);
+        self.holders.waits_no_more(holder);
+        refusal
+    }
+
+    fn refuse(&mut self, reason: Reason, address: Option<u64>, holder: HolderId, now: Instant) -> Refusal {
         self.refused.count(reason);
+        self.holders.refused(holder, now);
         if let Some(address) = address {
             self.returns.refused(address, now);
         }

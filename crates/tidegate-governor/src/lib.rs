@@ -16,6 +16,7 @@ mod gauge;
 mod governor;
 mod hash;
 mod hint;
+mod holders;
 mod ladder;
 mod limits;
 mod list;

@@ -24,6 +24,7 @@ use crate::{
     EndpointId, Ticket, Wish,
     crowd::Crowds,
     fair::{self, CLASSES, Fair},
+    holders::HolderId,
     list::{Links, List},
     returns::LANES,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Queue {
 pub(crate) struct Newcomer<'a> {
     pub(crate) class: u8,
     pub(crate) tenant: u64,
+    pub(crate) holder: HolderId,
     /// 0 goes first.
     pub(crate) lane: usize,
     pub(crate) address: Option<u64>,
@@ -62,6 +64,16 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) tried: &'a [EndpointId],
     pub(crate) wish: Wish,
     pub(crate) deadline: Instant,
+}
+
+/// Whose client of a class may go next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    /// Of the tenant whose turn it is.
+    Turn,
+    /// Of this one alone.
+    Tenant(u64),
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -72,6 +84,7 @@ struct Client {
     in_lane: Links,
     class: u8,
     tenant: u64,
+    holder: HolderId,
     lane: u8,
     address: Option<u64>,
     tried: Vec<EndpointId>,
@@ -162,7 +175,7 @@ impl Queue {
         let place = self.free.pop().unwrap_or(self.clients.len() as u32);
         let ticket = Ticket { serial: self.parked_total, place };
         self.parked_total += 1;
-        let Newcomer { class, tenant, lane, address, tried, wish, deadline } = client;
+        let Newcomer { class, tenant, holder, lane, address, tried, wish, deadline } = client;
         let tenant = self.fair.known_as(class, tenant);
         let client = Client {
             ticket,
@@ -171,6 +184,7 @@ impl Queue {
             in_lane: Links::default(),
             class,
             tenant,
+            holder,
             lane: lane as u8,
             address,
             tried: tried.to_vec(),
@@ -215,10 +229,23 @@ impl Queue {
         }
     }
 
-    /// Who goes next, the endpoints that have refused it, and the one it wants.
-    pub(crate) fn head(&self) -> Option<(Ticket, &[EndpointId], Wish)> {
-        let turn = self.fair.next()?.head(&self.clients, self.delay.overloaded)?;
-        let place = self.placed.first().filter(|&oldest| self.may_go(oldest, turn)).unwrap_or(turn);
+    /// Who goes next, the endpoints that have refused it, and the one it wants; `whose` says of each class whose client
+    /// that may be.
+    pub(crate) fn head(&self, whose: impl Fn(u8) -> Whose) -> Option<(Ticket, &[EndpointId], Wish)> {
+        let overloaded = self.delay.overloaded;
+        let in_turn = |class| {
+            let turn = self.fair.next(class)?.head(&self.clients, overloaded)?;
+            Some(self.placed.first().filter(|&oldest| self.may_go(oldest, turn)).unwrap_or(turn))
+        };
+        let place = self.fair.by_turn().find_map(|class| match whose(class) {
+            Whose::Turn => in_turn(class),
+            Whose::Tenant(tenant) => {
+                let own = self.fair.look(class, tenant).and_then(|lanes| lanes.head(&self.clients, overloaded));
+                // Where it is one of too many its clients may wait under another name.
+                own.or_else(|| in_turn(class))
+            }
+            Whose::Nobody => None,
+        })?;
         let client = &self.clients[place as usize];
         Some((client.ticket, &client.tried[..], client.wish))
     }
@@ -238,6 +265,11 @@ impl Queue {
     /// Of a client that is parked.
     pub(crate) fn class(&self, ticket: Ticket) -> u8 {
         self.get(ticket).map_or(0, |client| client.class)
+    }
+
+    /// As which it wants a place. The default: it is not parked.
+    pub(crate) fn holder(&self, ticket: Ticket) -> HolderId {
+        self.get(ticket).map(|client| client.holder).unwrap_or_default()
     }
 
     pub(crate) fn address(&self, ticket: Ticket) -> Option<u64> {
@@ -345,7 +377,16 @@ mod tests {
     use crate::tests::base;
 
     fn client(deadline: Instant) -> Newcomer<'static> {
-        Newcomer { class: 0, tenant: 0, lane: 0, address: None, tried: &[], wish: Wish::Any, deadline }
+        Newcomer {
+            class: 0,
+            tenant: 0,
+            holder: HolderId::default(),
+            lane: 0,
+            address: None,
+            tried: &[],
+            wish: Wish::Any,
+            deadline,
+        }
     }
 
     /// One client every 10 ms and one served every `served_ms`; returns the queue and the time.
@@ -360,7 +401,7 @@ mod tests {
             }
             if ms.is_multiple_of(served_ms) {
                 queue.measure(now);
-                let (head, ..) = queue.head().unwrap();
+                let (head, ..) = queue.head(|_| Whose::Turn).unwrap();
                 queue.serve(head);
             }
         }
@@ -380,7 +421,7 @@ mod tests {
         assert!(!queue.overloaded());
         let first = queue.park(client(now), now);
         queue.park(client(now), now);
-        assert_eq!(queue.head().unwrap().0, first);
+        assert_eq!(queue.head(|_| Whose::Turn).unwrap().0, first);
     }
 
     #[test]
@@ -389,7 +430,7 @@ mod tests {
         let many: Vec<_> = (0..100).map(|_| queue.park(client(now + INTERVAL), now)).collect();
         let other = queue.park(Newcomer { tenant: 1, ..client(now + INTERVAL) }, now);
         let order: Vec<Ticket> = std::iter::from_fn(|| {
-            let (head, ..) = queue.head()?;
+            let (head, ..) = queue.head(|_| Whose::Turn)?;
             queue.serve(head);
             Some(head)
         })
@@ -404,7 +445,7 @@ mod tests {
         for seconds in 6..30 {
             let (queue, _) = load(seconds, 20);
             assert!(queue.overloaded(), "{seconds} s");
-            assert_eq!(queue.head().unwrap().0.serial, queue.parked_total - 1, "newest first");
+            assert_eq!(queue.head(|_| Whose::Turn).unwrap().0.serial, queue.parked_total - 1, "newest first");
             assert!(at(&queue, Stage::Placed).len() <= 52 && queue.shed_total() > 0);
         }
     }
@@ -417,7 +458,7 @@ mod tests {
             let now = t0 + Duration::from_millis(ms);
             queue.measure(now);
             queue.park(client(now + INTERVAL), now);
-            let (head, ..) = queue.head().unwrap();
+            let (head, ..) = queue.head(|_| Whose::Turn).unwrap();
             assert_eq!(head.serial, ms / 10, "the oldest");
             queue.serve(head);
         }
@@ -429,19 +470,19 @@ mod tests {
         let (mut queue, now) = load(10, 20);
         let shed = at(&queue, Stage::Shed)[0];
         at(&queue, Stage::Placed).into_iter().for_each(|ticket| assert!(queue.remove(ticket)));
-        assert_eq!(queue.head().unwrap().0, shed);
+        assert_eq!(queue.head(|_| Whose::Turn).unwrap().0, shed);
         queue.measure(now);
         queue.measure(now + INTERVAL);
         queue.measure(now + 2 * INTERVAL);
         assert!(!queue.overloaded());
         let fresh = queue.park(client(now + 3 * INTERVAL), now + 2 * INTERVAL);
-        assert_eq!(queue.head().unwrap().0, fresh, "in peace too");
+        assert_eq!(queue.head(|_| Whose::Turn).unwrap().0, fresh, "in peace too");
     }
 
     #[test]
     fn overload_is_forgotten_after_an_idle_gap() {
         let (mut queue, now) = load(10, 20);
-        while let Some((ticket, ..)) = queue.head() {
+        while let Some((ticket, ..)) = queue.head(|_| Whose::Turn) {
             queue.remove(ticket);
         }
         queue.measure(now + Duration::from_secs(60));
@@ -464,7 +505,7 @@ mod tests {
         let hasty = queue.park(Newcomer { lane: 3, ..client(late) }, now);
         let patient = queue.park(Newcomer { lane: 0, ..client(late) }, now);
         let newest = queue.park(Newcomer { lane: 3, ..client(late) }, now);
-        assert_eq!(queue.head().unwrap().0, patient);
+        assert_eq!(queue.head(|_| Whose::Turn).unwrap().0, patient);
         for stage in [Stage::Placed, Stage::Shed] {
             at(&queue, stage)
                 .into_iter()
@@ -472,8 +513,8 @@ mod tests {
                 .for_each(|ticket| assert!(queue.remove(ticket)));
         }
         queue.remove(patient);
-        assert_eq!(queue.head().unwrap().0, newest);
+        assert_eq!(queue.head(|_| Whose::Turn).unwrap().0, newest);
         queue.delay = Delay::default();
-        assert_eq!(queue.head().unwrap().0, hasty);
+        assert_eq!(queue.head(|_| Whose::Turn).unwrap().0, hasty);
     }
 }

@@ -100,7 +100,8 @@ pub(crate) static UPSTREAM: Section = Section {
             doc: "What tells whose client it is: the client's address (an IPv6 address stands for its /64), the host it \
                   asks for, the Nth segment of its path, a header or a cookie. When clients have to wait the tenants of a \
                   class take turns, however many clients each of them brings: strictly once the queue stands, before that \
-                  as soon as one is 32 turns ahead of another. Clients that lack it are one tenant. A \
+                  as soon as one is 32 turns ahead of another. Where sessions are limited, and room is left for fewer than \
+                  want in, it is for the tenant that holds the fewest. Clients that lack it are one tenant. A \
                   header or cookie is believed from whoever sends it: who may choose it can be a new tenant each time, \
                   and take more turns than is its due. Live-reloadable: who waits already stays in its place.",
             reason: "Only the application knows what a tenant is; among clients of one, newest first serves best when \
@@ -112,8 +113,9 @@ pub(crate) static UPSTREAM: Section = Section {
             presence: Default("10000"),
             doc: "Most tenants of a class that are told apart at a time: those with clients that wait, and those that \
                   had a turn before the others. Any further ones share 64 places, so a flood of made-up tenants costs \
-                  neither memory nor more than a round of so many turns. Only with `tenant`.",
-            reason: "As many as may wait by one route; each costs some 200 bytes while it waits.",
+                  neither memory nor more than a round of so many turns. Where more than that (or 65,531) hold sessions, who \
+                  holds the fewest is not known, and turns alone count. Only with `tenant`.",
+            reason: "As many as may wait by one route; each costs some 200 bytes while it waits or holds sessions.",
         },
         Key {
             name: "balance",
