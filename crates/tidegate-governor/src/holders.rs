@@ -218,8 +218,9 @@ mod tests {
         permit: Option<Permit>,
     }
 
-    /// Tenants with so many clients each, the first a minute before the others, before an upstream of so many sessions:
-    /// how many each of them held on average in the last ten minutes of twenty.
+    /// Tenants with so many clients each before an upstream of so many sessions: how many each of them held on average in
+    /// the last ten minutes of twenty. The first is there a minute before the others, and its sessions last five times as
+    /// long: turns alone would give it five times as many.
     fn held_by(clients: &[usize], sessions: u32, seed: u64) -> Vec<f64> {
         let (mut now, mut rng) = (base(), Rng::new(seed));
         let limits = Limits { max_sessions: Some(sessions), ..Limits::default() };
@@ -238,7 +239,8 @@ mod tests {
             now += STEP;
             let enter = |client: &mut Client, mut permit: Permit, governor: &mut Governor, rng: &mut Rng| {
                 governor.observe(&mut permit, Outcome::Established { latency: STEP / 10 }, now);
-                (client.permit, client.due) = (Some(permit), Some(now + rng.scale(Duration::from_secs(60), 0.2, 1.8)));
+                let stay = Duration::from_secs(if client.tenant == 0 { 200 } else { 40 });
+                (client.permit, client.due) = (Some(permit), Some(now + rng.scale(stay, 0.2, 1.8)));
             };
             for i in 0..all.len() {
                 let client = &mut all[i];
