@@ -195,13 +195,15 @@ pub(crate) static PROTECTION: Section = Section {
         Key {
             name: "early_returns",
             kind: Rate { most: MOST_A_SECOND },
-            presence: Default(r#""32/s""#),
+            presence: Default(r#""off""#),
             doc: "Connections of one client address that are heard in a second while its clients are refused for want of \
                   capacity and none is let in; or as many as it has lately had sessions at once, where that is more. Up \
                   to ten times as many are turned away before TLS and before their request is read, the rest is reset. An \
                   IPv6 address stands for its /64. Not for those whom a `trusted_proxies` address speaks for, unless by \
                   the PROXY protocol.",
-            reason: "Each refusal costs a TLS handshake. An office whose tabs all reconnect stays below.",
+            reason: "Behind a balancer or a carrier's NAT thousands have one address, and each of them is to hear the truth. \
+                     Where clients come with addresses of their own, `\"32/s\"` spares the TLS handshake of those who do \
+                     not heed it; an office whose tabs all reconnect stays below.",
         },
     ],
 };

@@ -232,7 +232,7 @@ impl Open {
             metrics.sessions.with_label_values(&[&route.name, &route.upstream]).inc();
         }
         client.worker.sessions.fetch_add(1, Relaxed);
-        client.worker.shared.ladder.entered(client.address());
+        client.worker.shared.entered(client.address());
         Self { endpoint: slot.endpoint().clone(), subprotocol, closed: false, facts }
     }
 
@@ -273,7 +273,7 @@ impl Open {
         self.closed = true;
         let Facts { client, route, .. } = &self.facts;
         let worker = &client.worker;
-        worker.shared.ladder.left(client.address());
+        worker.shared.left(client.address());
         worker.shared.metrics.closed(&route.name, &route.upstream, record);
         worker.sessions.fetch_sub(1, Relaxed);
     }

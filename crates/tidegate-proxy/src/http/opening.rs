@@ -201,7 +201,7 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
     let metrics = &opening.facts.client.worker.shared.metrics;
     metrics.governor_shed.with_label_values(&[&opening.facts.route.upstream, "handshake", reason]).inc();
     metrics.governor_hint.with_label_values(&[&opening.facts.route.upstream]).observe(refusal.retry_after.into());
-    opening.facts.client.worker.shared.ladder.refused(opening.facts.client.address());
+    opening.facts.client.worker.shared.refused(opening.facts.client.address());
     let is_hasty = !by_status && opening.facts.route.on_overload.is_none() && is_hasty(&opening.facts, &refusal, parts);
     if is_hasty {
         metrics.limit_hits.with_label_values(&["early_returns", "reject"]).inc();
