@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use harness::metrics::name;
-use harness::raw::{opcode, pair};
+use harness::raw::{Ending, opcode, pair};
 use harness::{Frame, Metrics, Peer, Setup, Upstream};
 use tokio::task::JoinSet;
 
@@ -243,4 +243,26 @@ async fn a_frame_in_more_pieces_than_a_pipe_takes_is_copied() {
     assert!(server_of_other.frame().await == frame);
     assert!(limit_hits(&gate.metrics().await, "pipe_size") >= 1.0);
     exchange(&mut one, &mut server_of_one).await;
+}
+
+/// What still comes of a frame that is given up has to be read although it wakes nobody: to close a socket over unread
+/// bytes resets the connection, behind the Close that its sender may not have seen yet.
+#[tokio::test]
+async fn bytes_of_a_large_frame_that_is_given_up_do_not_reset_its_sender() {
+    let Session { mut gate, mut client, mut server, .. } = Session::open_with("close_timeout = \"500ms\"").await;
+    warm_up(&mut client, &mut server).await;
+    client.send_unfinished(Frame::binary(vec![7; LARGE]), 50_000).await;
+    let held = |metrics: &Metrics| metrics.sum("tidegate_buffered_bytes", &[]);
+    gate.metrics_where("the first part in a pipe", |metrics| held(metrics) >= 50_000.0).await;
+    // Fewer than are missing: nobody is woken for them.
+    client.send_bytes(&[7; 40_000]).await;
+    gate.terminate();
+    let leaving = async {
+        let close = server.close().await;
+        server.answer_close(&close).await;
+    };
+    tokio::join!(gate.exit(), leaving);
+    assert!(!client.is_torn_down(), "a reset came behind the Close");
+    assert_ours(&client.close().await, 1012, "restarting");
+    assert_eq!(client.end().await, Ending::Fin);
 }

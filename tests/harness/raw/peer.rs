@@ -211,6 +211,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 }
 
 impl Peer<TcpStream> {
+    /// Whether the other side has torn the connection down, also where it had ended its half in order before. Asked once.
+    pub fn is_torn_down(&self) -> bool {
+        self.io.take_error().expect("an open socket").is_some()
+    }
+
     /// Tears the connection down.
     pub fn reset(self) {
         socket2::SockRef::from(&self.io).set_linger(Some(Duration::ZERO)).expect("an open socket");
