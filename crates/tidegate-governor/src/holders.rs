@@ -74,9 +74,9 @@ impl Holders {
     /// As which a client counts that is about to hold a place, to wait, or to be refused.
     pub(crate) fn known_as(&mut self, class: u8, tenant: u64) -> HolderId {
         let class = fair::index(class) as u8;
-        let is_known = self.names.contains_key(&(class, tenant)) || self.names.len() < self.max_tenants;
-        let name = (class, if is_known { tenant } else { REST });
-        if let Some(&id) = self.names.get(&name) {
+        let own = self.names.get(&(class, tenant));
+        let name = (class, if own.is_some() || self.names.len() < self.max_tenants { tenant } else { REST });
+        if let Some(&id) = own.or_else(|| self.names.get(&name)) {
             return id;
         }
         let id = self.free.pop().unwrap_or(HolderId(self.table.len() as u16));
@@ -114,7 +114,9 @@ impl Holders {
     pub(crate) fn refused(&mut self, id: HolderId, now: Instant) {
         self.change(id, |holder| {
             holder.away = holder.away.saturating_add(1);
-            holder.away_until = Some(now + AWAY);
+            // Not moved for less than a second: its place among the others would change with each refusal.
+            let moved = holder.away_until.is_none_or(|until| until + Duration::from_secs(1) <= now + AWAY);
+            holder.away_until = if moved { Some(now + AWAY) } else { holder.away_until };
         });
     }
 
