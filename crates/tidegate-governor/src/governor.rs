@@ -24,7 +24,7 @@ use crate::{
 /// [`poll_timeout`](Self::poll_timeout) and drains again when it fires. Time must not run backwards; where it does,
 /// the governor takes no time to have passed. All it allocates in the steady state is the place of a parked client.
 ///
-/// In [`Mode::Observe`](crate::Mode::Observe) nobody waits for a limit: who would have been parked or refused is
+/// In [`Mode::Observe`] nobody waits for a limit: who would have been parked or refused is
 /// admitted and counted. Only a client that every endpoint has turned away already, or one for whom no endpoint is
 /// configured, is parked and refused as usual, since there is nowhere to send it.
 #[derive(Debug)]
