@@ -115,7 +115,7 @@ pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
             Outcome::Reply(stream, data, reply) => (stream, data, Some(*reply)),
         },
     };
-    Some(Phase::handshake(serve_any(client, stream, data, began, reply)))
+    Some(Phase::new(serve_any(client, stream, data, began, reply)))
 }
 
 /// Serves one connection whatever it is for. `data`: what was read of it; `reply`: the answer to the request in that.

@@ -60,7 +60,6 @@ mod stream;
 mod task;
 mod tls;
 mod traffic;
-mod turns;
 mod upload;
 mod upstream;
 mod vitals;

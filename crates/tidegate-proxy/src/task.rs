@@ -7,8 +7,6 @@ use std::{
 
 use tokio::task::{AbortHandle, JoinHandle};
 
-use crate::turns;
-
 /// Aborts its task when it is dropped.
 pub(crate) struct Task(AbortHandle);
 
@@ -26,20 +24,11 @@ impl Drop for Task {
 
 /// A task that goes on, when one part of it is over, with what that has left to do. Each part is in a box of its own
 /// size, which is gone before the next is polled: an idle session does not carry the room that its handshake took.
-pub(crate) struct Phase {
-    part: Pin<Box<dyn Future<Output = Option<Phase>>>>,
-    is_session: bool,
-}
+pub(crate) struct Phase(Pin<Box<dyn Future<Output = Option<Phase>>>>);
 
 impl Phase {
-    /// Part of a handshake, or of its refusal: it lets sessions go first ([`turns`]).
-    pub(crate) fn handshake(part: impl Future<Output = Option<Self>> + 'static) -> Self {
-        Self { part: Box::pin(part), is_session: false }
-    }
-
-    /// A session under way.
-    pub(crate) fn session(part: impl Future<Output = Option<Self>> + 'static) -> Self {
-        Self { part: Box::pin(part), is_session: true }
+    pub(crate) fn new(part: impl Future<Output = Option<Self>> + 'static) -> Self {
+        Self(Box::pin(part))
     }
 }
 
@@ -48,14 +37,9 @@ impl Future for Phase {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        loop {
-            if !this.is_session && !turns::take(cx) {
-                return Poll::Pending;
-            }
-            match ready!(this.part.as_mut().poll(cx)) {
-                Some(next) => *this = next,
-                None => return Poll::Ready(()),
-            }
+        while let Some(next) = ready!(this.0.as_mut().poll(cx)) {
+            *this = next;
         }
+        Poll::Ready(())
     }
 }

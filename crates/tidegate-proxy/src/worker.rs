@@ -37,7 +37,6 @@ use crate::{
     stream::Stream,
     task::Phase,
     tls::{self, Handshakes},
-    turns,
 };
 
 /// How long a client may take for its request head. As HAProxy's examples have it.
@@ -205,10 +204,7 @@ pub(crate) fn start(count: usize, shared: &Arc<Shared>) -> io::Result<(Vec<Handl
                 .enable_all()
                 .event_interval(EVENT_INTERVAL)
                 .max_io_events_per_tick(EVENT_INTERVAL as usize)
-                .on_thread_park(|| {
-                    flow::pause();
-                    turns::pause();
-                })
+                .on_thread_park(flow::pause)
                 .build_local(LocalOptions::default());
             let runtime = match runtime {
                 Ok(runtime) => runtime,
@@ -307,7 +303,7 @@ impl Worker {
         if !self.ticking.replace(true) {
             spawn_local(self.clone().tick());
         }
-        spawn_local(Phase::handshake(self.clone().serve(connection)));
+        spawn_local(Phase::new(self.clone().serve(connection)));
     }
 
     /// See [`TICK`].
