@@ -144,7 +144,8 @@ impl Governor {
             self.holders.comes(holder);
         }
         if !self.queue.goes_before_newcomers()
-            && self.sessions_left(now).is_none_or(|left| self.holders.may_enter(holder, left))
+            && (self.holders.is_first(holder)
+                || self.sessions_left(now).is_none_or(|left| self.holders.may_enter(holder, left)))
             && let Some(endpoint) = self.find(ask.tried, ask.wish, now)
         {
             self.admitted.direct += 1;
@@ -381,7 +382,8 @@ impl Governor {
 
     /// Who goes next, and where to, if there is room.
     fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
-        let (full, left) = (self.is_full(), self.sessions_left(now));
+        let full = self.is_full();
+        let left = if self.holders.has_rivals() { self.sessions_left(now) } else { None };
         let Self { limits, fleet, queue, rng, holders, .. } = self;
         let (ticket, tried, wish) = queue.head(|class| match left {
             Some(left) if holders.is_contested(class, left) => {

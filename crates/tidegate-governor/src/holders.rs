@@ -130,6 +130,17 @@ impl Holders {
         }
     }
 
+    /// Whether tenants of one class both want more.
+    pub(crate) fn has_rivals(&self) -> bool {
+        self.hungry.iter().any(|class| class.len() > 1)
+    }
+
+    /// Whether no tenant of its class that holds fewer wants more.
+    pub(crate) fn is_first(&self, id: HolderId) -> bool {
+        let own = &self.table[usize::from(id.0)];
+        self.hungry[usize::from(own.name.0)].first().is_none_or(|&(held, _)| held >= own.held)
+    }
+
     /// Whether so much room is less than what this class wants.
     pub(crate) fn is_contested(&self, class: u8, room: u32) -> bool {
         self.tells_apart(class) && self.wants[fair::index(class)] > u64::from(room)
