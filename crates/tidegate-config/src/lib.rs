@@ -34,5 +34,5 @@ pub use file::{Fault, FilePath, Place};
 pub use live::{Generation, Live};
 pub use parse::{MAX_FILE_SIZE, parse};
 pub use pools::*;
-pub use route::{covers, without_port};
+pub use route::{covers, is_hop_by_hop, without_port};
 pub use sharing::*;

@@ -89,6 +89,24 @@ pub fn without_port(authority: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
+/// Whether a header field speaks of one connection only (RFC 9110 section 7.6.1), and so is never passed on; its name in
+/// lower case.
+#[must_use]
+pub fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
 /// Whether `prefix` covers `path` on whole segments.
 #[must_use]
 pub fn covers(prefix: &str, path: &str) -> bool {

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use rustix::net::sockopt::set_tcp_quickack;
 use sha1::{Digest, Sha1};
-use tidegate_config::ServerAddress;
+use tidegate_config::{ServerAddress, is_hop_by_hop};
 use tidegate_governor::Outcome;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -430,27 +430,12 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> bool {
         .filter(|name| !["upgrade", "keep-alive", "close"].iter().any(|usual| name.eq_ignore_ascii_case(usual)));
     let nominated: Vec<HeaderName> = nominated.map(|name| name.parse().unwrap_or(header::CONNECTION)).collect();
     // Those that are there, and not all that could be: a removal looks for its name.
-    let is_gone = |name: &&HeaderName| is_hop_by_hop(name) || nominated.contains(name) && !is_protected(name);
+    let is_gone = |name: &&HeaderName| is_hop_by_hop(name.as_str()) || nominated.contains(name) && !is_protected(name);
     let gone: Vec<HeaderName> = headers.keys().filter(is_gone).cloned().collect();
     for name in gone {
         headers.remove(name);
     }
     !nominated.is_empty()
-}
-
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-    )
 }
 
 /// Fields that a peer cannot have removed by naming them in `Connection`.

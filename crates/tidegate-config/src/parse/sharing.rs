@@ -9,6 +9,7 @@ use crate::{
     errors::{Complaint, Problems},
     names,
     reader::Reader,
+    route::is_hop_by_hop,
     sections,
     sharing::{Class, Rule, Sharing, TenantBy},
     suggest,
@@ -165,15 +166,7 @@ fn header(name: &str) -> Result<String, Complaint> {
     let lower = name.to_ascii_lowercase();
     let removed = |why: &str| Complaint::new(format!("`{}` cannot be read here: {why}", shorten(name)));
     match lower.as_str() {
-        "connection"
-        | "keep-alive"
-        | "proxy-connection"
-        | "proxy-authenticate"
-        | "proxy-authorization"
-        | "te"
-        | "trailer"
-        | "transfer-encoding"
-        | "upgrade" => {
+        name if is_hop_by_hop(name) => {
             Err(removed("it speaks of one connection only and is removed").help("name a header of the application's"))
         }
         "forwarded" | "x-forwarded-for" | "x-real-ip" => Err(removed("tidegate writes it itself")

@@ -85,12 +85,11 @@ pub(super) async fn serve(
     client: &Client,
     mut stream: Stream,
     request: Request<Source>,
-    data: Bytes,
+    mut data: Bytes,
     len: usize,
 ) -> Outcome {
     let (handed, successor) = (Rc::new(Cell::new(None)), Successor::default());
     let upgraded = Upgraded::whole(handed.clone(), successor.clone());
-    let mut data = data;
     let reply = {
         let answer = pin!(answer(client.clone(), clock::now(), request, upgraded));
         tokio::select! {
