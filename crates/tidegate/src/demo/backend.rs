@@ -1,7 +1,7 @@
 //! A small WebSocket server that misbehaves on request: it ticks, echoes, closes as it is told, crashes, freezes, and
 //! refuses.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{StatusCode, header};
@@ -111,6 +111,8 @@ async fn session(socket: TcpStream, mood: watch::Receiver<Mood>, seats: Arc<Sema
     let admitted = seat.is_some() && *mood.borrow() != Mood::Overloaded;
     #[allow(clippy::result_large_err, reason = "tungstenite's callback is made so")]
     let answer = |_: &Request, response: Response| if admitted { Ok(response) } else { Err(busy()) };
+    // Should it fail, an echo waits for the acknowledgement of a tick.
+    let _ = socket.set_nodelay(true);
     let Ok(Ok(socket)) = timeout(HANDSHAKE_TIMEOUT, accept_hdr_async(socket, answer)).await else { return };
     // Whatever ends a session, it is over.
     let _ = converse(socket, mood).await;
@@ -137,25 +139,35 @@ async fn converse(
             _ = clock.tick() => socket.send(Message::text(format!("tick {tick}"))).await?,
             _ = mood.changed() => {}
             message = socket.next() => match message {
-                Some(message) => answer(&mut socket, message?).await?,
-                None => break,
+                Some(message) => if answer(&mut socket, message?).await?.is_break() { break },
+                None => return Ok(()),
             },
         }
     }
+    // Nothing may be sent behind a Close, and reading is what sends the answer to one.
+    while socket.next().await.transpose()?.is_some() {}
     Ok(())
 }
 
-/// Echoes, but for `close CODE REASON`, which it obeys.
-async fn answer(socket: &mut WebSocketStream<TcpStream>, message: Message) -> Result<(), tungstenite::Error> {
+/// Echoes, but for `close CODE REASON`, which it obeys. Breaks off once either side has said Close.
+async fn answer(
+    socket: &mut WebSocketStream<TcpStream>,
+    message: Message,
+) -> Result<ControlFlow<()>, tungstenite::Error> {
     match &message {
-        Message::Text(text) => match close_command(text) {
-            Some((code, reason)) => socket.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await,
-            None => socket.send(message).await,
-        },
-        Message::Binary(_) => socket.send(message).await,
-        // Pings and Closes are answered below us.
-        _ => Ok(()),
+        Message::Text(text) => {
+            if let Some((code, reason)) = close_command(text) {
+                socket.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await?;
+                return Ok(ControlFlow::Break(()));
+            }
+            socket.send(message).await?;
+        }
+        Message::Binary(_) => socket.send(message).await?,
+        Message::Close(_) => return Ok(ControlFlow::Break(())),
+        // Pings are answered below us.
+        _ => {}
     }
+    Ok(ControlFlow::Continue(()))
 }
 
 fn close_command(text: &str) -> Option<(u16, &str)> {
