@@ -92,10 +92,11 @@ mod tests {
     #[test]
     fn it_forgets_those_whose_place_another_has_and_grows_no_further() {
         let (manners, now) = (Manners::default(), clock::now());
-        for _ in 0..5 {
-            assert!(!manners.refused(1, now, 5, now));
-            for other in 2..4 * PLACES {
-                manners.refused(other, now, 5, now);
+        for round in 0..5 {
+            assert!(!manners.refused("first", now, 5, now));
+            // Others each time: those of the last round have the places that they have.
+            for other in 0..4 * PLACES {
+                manners.refused((round, other), now, 5, now);
             }
         }
         let table = manners.table.lock().unwrap();

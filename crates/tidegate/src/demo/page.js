@@ -181,11 +181,22 @@ async function act(what) {
   }
   // By the time of the answer they may have ended.
   const open = pairs.filter((each) => each.open);
-  const answer = await fetch(`/scene/${what}`, { method: 'POST' });
-  if (!answer.ok) return;
-  if (what === 'overload') openPair('newcomer');
-  else open.forEach((each) => each.label(what));
+  await inTurn(async () => {
+    const answer = await fetch(`/scene/${what}`, { method: 'POST' });
+    if (!answer.ok) return;
+    tellScene(what, SCENES[what]);
+    if (what === 'overload') openPair('newcomer');
+    else open.forEach((each) => each.label(what));
+  });
   await look();
+}
+
+let turn = Promise.resolve();
+/** One after the other, so that a look from before a scene does not say that all is calm. */
+function inTurn(work) {
+  const done = turn.then(work);
+  turn = done.catch(() => {});
+  return done;
 }
 
 for (const button of document.querySelectorAll('button')) {
@@ -196,7 +207,7 @@ for (const button of document.querySelectorAll('button')) {
 }
 
 /** Brings everything but the sessions up to date. */
-async function look() {
+const look = () => inTurn(async () => {
   pairs.forEach((pair) => SIDES.forEach((side) => pair.sides[side].listen()));
   try {
     state = await (await fetch('/state')).json();
@@ -211,7 +222,7 @@ async function look() {
   if (state.log.length === 0) return;
   $('raw').textContent = JSON.stringify(state.log[0]);
   $('log').replaceChildren(...state.log.map(logRow));
-}
+});
 
 function tellScene(scene, text) {
   const line = $('scene').parentElement;
