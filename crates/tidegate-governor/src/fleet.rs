@@ -89,6 +89,11 @@ impl Fleet {
         }
     }
 
+    /// Whether nobody can have got room since [`find`](Self::find) last saw that none has any.
+    pub(crate) fn is_known_full(&self, now: Instant) -> bool {
+        self.full_until.is_some_and(|until| now < until)
+    }
+
     /// An endpoint within its limits.
     pub(crate) fn find(
         &mut self,
@@ -98,7 +103,7 @@ impl Fleet {
         now: Instant,
         rng: &mut Rng,
     ) -> Option<&mut Endpoint> {
-        if self.full_until.is_some_and(|until| now < until) {
+        if self.is_known_full(now) {
             return None;
         }
         self.warm_up(now);
@@ -157,19 +162,20 @@ impl Fleet {
     /// What stands in the way. Busy endpoints are named before those that asked for rest, these before full ones and
     /// those before failed ones: in the order in which they are likely to change.
     pub(crate) fn obstacle(&self, limits: &Limits, now: Instant) -> Reason {
-        let rank = |reason: &Reason| match reason {
-            Reason::NoUpstream => 0,
-            Reason::UpstreamFull => 1,
-            Reason::UpstreamOverloaded => 2,
-            Reason::Overload | Reason::QueueFull => 3,
-        };
-        let reason = |e: &Endpoint| match e.room(limits, now) {
-            Room::Free | Room::Busy => Reason::Overload,
-            Room::Full => Reason::UpstreamFull,
-            Room::Resting(Cause::Overload) => Reason::UpstreamOverloaded,
-            Room::Resting(Cause::Failure) => Reason::NoUpstream,
-        };
-        self.open().map(reason).max_by_key(rank).unwrap_or(Reason::NoUpstream)
+        let (mut asked, mut full) = (false, false);
+        for e in self.open() {
+            match e.room(limits, now) {
+                Room::Free | Room::Busy => return Reason::Overload,
+                Room::Resting(Cause::Overload) => asked = true,
+                Room::Full => full = true,
+                Room::Resting(Cause::Failure) => {}
+            }
+        }
+        match (asked, full) {
+            (true, _) => Reason::UpstreamOverloaded,
+            (_, true) => Reason::UpstreamFull,
+            _ => Reason::NoUpstream,
+        }
     }
 
     /// How much longer the upstream itself asked to be left alone: the soonest of its endpoints, zero if one did not.

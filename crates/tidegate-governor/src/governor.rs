@@ -144,9 +144,10 @@ impl Governor {
             self.holders.comes(holder);
         }
         if !self.queue.goes_before_newcomers()
+            && !self.is_shut(now)
             && (self.holders.is_first(holder)
                 || self.sessions_left(now).is_none_or(|left| self.holders.may_enter(holder, left)))
-            && let Some(endpoint) = self.find(ask.tried, ask.wish, now)
+            && let Some(endpoint) = self.fleet.find(ask.tried, ask.wish, &self.limits, now, &mut self.rng).map(|e| e.id)
         {
             self.admitted.direct += 1;
             return Verdict::Admit(self.issue(endpoint, ask.class, holder, now));
@@ -360,6 +361,11 @@ impl Governor {
         self.limits.max_sessions.is_some_and(|max| self.live() >= max) || self.traffic.exceeds(&self.limits)
     }
 
+    /// Whether it is known without a look at the endpoints that nobody can enter now.
+    fn is_shut(&self, now: Instant) -> bool {
+        self.fleet.is_known_full(now) || self.is_full()
+    }
+
     /// Sessions that there is room for; `None`: there is no limit, or it is not heeded.
     fn sessions_left(&self, now: Instant) -> Option<u32> {
         if self.limits.mode == Mode::Observe {
@@ -369,20 +375,16 @@ impl Governor {
         self.fleet.sessions_left(&self.limits, now).into_iter().chain(declared).min()
     }
 
-    fn find(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
-        if self.is_full() {
-            return None;
-        }
-        self.fleet.find(tried, wish, &self.limits, now, &mut self.rng).map(|e| e.id)
-    }
-
     fn find_regardless(&mut self, tried: &[EndpointId], wish: Wish, now: Instant) -> Option<EndpointId> {
         self.fleet.find_regardless(tried, wish, &self.limits, now, &mut self.rng).map(|e| e.id)
     }
 
     /// Who goes next, and where to, if there is room.
     fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
-        let full = self.is_full();
+        let shut = self.is_shut(now);
+        if shut && self.limits.mode == Mode::Enforce {
+            return None;
+        }
         let left = if self.holders.has_rivals() { self.sessions_left(now) } else { None };
         let Self { limits, fleet, queue, rng, holders, .. } = self;
         let (ticket, tried, wish) = queue.head(|class| match left {
@@ -392,7 +394,7 @@ impl Governor {
             }
             _ => Whose::Turn,
         })?;
-        let found = if full { None } else { fleet.find(tried, wish, limits, now, rng).map(|e| e.id) };
+        let found = if shut { None } else { fleet.find(tried, wish, limits, now, rng).map(|e| e.id) };
         let found = found.or_else(|| fleet.find_regardless(tried, wish, limits, now, rng).map(|e| e.id));
         found.map(|endpoint| (ticket, endpoint))
     }
@@ -425,10 +427,11 @@ impl Governor {
     fn refuse(&mut self, reason: Reason, address: Option<u64>, holder: HolderId, now: Instant) -> Refusal {
         self.refused.count(reason);
         self.holders.refused(holder, now);
+        let retry_after = self.draw_hint(now);
         if let Some(address) = address {
             self.returns.refused(address, now);
         }
-        Refusal { reason, retry_after: self.draw_hint(now) }
+        Refusal { reason, retry_after }
     }
 
     fn draw_hint(&mut self, now: Instant) -> u32 {

@@ -47,8 +47,7 @@ impl Hints {
         // The best of late, not that of this moment: an endpoint that is away or still cold will be well again before
         // those who are told now are back, and who comes a little early is held, not lost.
         let rate = self.admitted.rate(now).max(self.best.rate(now));
-        let ahead = waiting as f64 + self.told.get(now);
-        self.told.add(now);
+        let ahead = waiting as f64 + self.told.add(now);
         let window = (ahead / rate.max(LOWEST_RATE)).min(LONGEST_WINDOW_S) as u32;
         let low =
             u32::try_from(floor.as_secs().saturating_add(u64::from(floor.subsec_nanos() > 0))).unwrap_or(u32::MAX);

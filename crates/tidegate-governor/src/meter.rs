@@ -15,9 +15,12 @@ impl Fading {
         Self { memory_s: memory.as_secs_f64(), value: 0.0, at: None }
     }
 
-    pub(crate) fn add(&mut self, now: Instant) {
-        self.value = self.get(now) + 1.0;
+    /// What it was before.
+    pub(crate) fn add(&mut self, now: Instant) -> f64 {
+        let before = self.get(now);
+        self.value = before + 1.0;
         self.at = self.at.max(Some(now));
+        before
     }
 
     /// One fewer, if there is one.
@@ -28,6 +31,9 @@ impl Fading {
 
     pub(crate) fn get(&self, now: Instant) -> f64 {
         let Some(at) = self.at else { return 0.0 };
+        if at >= now {
+            return self.value;
+        }
         // 1 / (1 + x) rather than e^-x: no transcendental, and it never goes below zero.
         self.value / (1.0 + now.saturating_duration_since(at).as_secs_f64() / self.memory_s)
     }
