@@ -41,6 +41,14 @@ pub struct Ask<'a> {
     pub address: Option<u64>,
 }
 
+impl Ticket {
+    /// Where a table of those who wait may keep it: below the most that ever waited at once, and its alone until its
+    /// [`Event`]. One that gave way to a newcomer may have lost it to that before.
+    pub fn place(self) -> usize {
+        self.place as usize
+    }
+}
+
 /// Where a client should go. It goes elsewhere when that endpoint cannot take it, and never waits for it alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wish {

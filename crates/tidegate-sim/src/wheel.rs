@@ -7,9 +7,11 @@ use std::{
 
 use crate::Ns;
 
-/// About a millisecond: so few events share a bucket that ordering them costs nothing.
+/// About four milliseconds: so few events share a bucket that ordering them costs nothing.
 const BUCKET_BITS: u32 = 22;
-const BUCKETS: u64 = 1 << 13;
+/// Of a turn of the wheel. This turn's and the next one's are near.
+const TURN: u64 = 1 << 13;
+const BUCKETS: u64 = 2 * TURN;
 /// Events kept side by side: to go from one to the next through memory would be the slowest step of all.
 const CHUNK: usize = 10;
 /// The end of a list.
@@ -29,7 +31,7 @@ pub(crate) struct Wheel<T> {
     /// Buckets are lists of chunks, so that the memory in use is that of the events there are.
     chunks: Vec<Chunk<T>>,
     spare: u32,
-    /// Beyond the wheel, by bucket.
+    /// Beyond those, by turn.
     far: BTreeMap<u64, Vec<(Ns, T)>>,
 }
 
@@ -68,23 +70,26 @@ impl<T: Copy + Ord> Wheel<T> {
         if bucket <= self.at {
             self.came_late += 1;
             self.late.push(Reverse((at, self.came_late, event)));
-        } else if bucket < self.at + BUCKETS {
+        } else if bucket / TURN <= self.at / TURN + 1 {
             self.push_near(bucket, at, event);
         } else {
-            self.far.entry(bucket).or_default().push((at, event));
+            self.far.entry(bucket / TURN).or_default().push((at, event));
         }
     }
 
-    /// The next event; `look` is shown each bucket when its turn comes.
-    pub(crate) fn pop(&mut self, look: impl Fn(&[(Ns, T)])) -> Option<(Ns, T)> {
+    /// The next event; `look` is shown what is soon to come.
+    pub(crate) fn pop(&mut self, look: impl Fn(&(Ns, T))) -> Option<(Ns, T)> {
         while self.current.is_empty() && self.late.is_empty() {
             if self.near_count > 0 {
                 self.at += 1;
             } else {
-                self.at = *self.far.first_key_value()?.0;
+                self.at = TURN * (self.far.first_key_value()?.0 - 1);
+            }
+            if self.at.is_multiple_of(TURN) {
+                self.come_near();
             }
             self.fill();
-            look(&self.current);
+            self.soon().for_each(&look);
         }
         // Of two at the same time the late one came later.
         let late_is_first = match (self.current.last(), self.late.peek()) {
@@ -113,6 +118,21 @@ impl<T: Copy + Ord> Wheel<T> {
         }
     }
 
+    /// A turn begins: the next one is no longer far.
+    fn come_near(&mut self) {
+        for (at, event) in self.far.remove(&(self.at / TURN + 1)).into_iter().flatten() {
+            self.push_near(at >> BUCKET_BITS, at, event);
+        }
+    }
+
+    /// What is in the next bucket so far.
+    fn soon(&self) -> impl Iterator<Item = &(Ns, T)> {
+        let Bucket { latest, len } = self.near[((self.at + 1) % BUCKETS) as usize];
+        let latest = self.chunks.get(latest as usize).map(|chunk| (chunk, len as usize));
+        let chunks = std::iter::successors(latest, |(chunk, _)| Some((self.chunks.get(chunk.before as usize)?, CHUNK)));
+        chunks.flat_map(|(chunk, len)| &chunk.events[..len])
+    }
+
     /// Takes the bucket whose turn it is.
     fn fill(&mut self) {
         let Bucket { latest, len } = std::mem::replace(&mut self.near[(self.at % BUCKETS) as usize], EMPTY);
@@ -122,10 +142,6 @@ impl<T: Copy + Ord> Wheel<T> {
             self.near_count -= len;
             let before = std::mem::replace(&mut chunk.before, self.spare);
             (self.spare, next, len) = (next, before, CHUNK);
-        }
-        // A bucket is far when it is filled and may have come near since: what is there came first.
-        if let Some(first) = self.far.first_entry().filter(|first| *first.key() <= self.at) {
-            self.current.extend(first.remove().into_iter().rev());
         }
         // Stable: the latest first, also of those at the same time.
         self.current.sort_by_key(|&(at, _)| Reverse(at));

@@ -46,6 +46,7 @@ pub(super) struct Client {
     pub(super) attempt: u32,
     /// Counts its dials: work for an older one is for nothing.
     pub(super) dials: u32,
+    /// While it is parked its token is that of the wait.
     pub(super) dial: Dial,
     pub(super) dialled: Ns,
     pub(super) hangs_up: Ns,
@@ -169,7 +170,7 @@ impl World<'_> {
         let (state, dial) = (c.state, c.dial);
         let At { policy, now } = self.policy(client);
         match state {
-            State::Parked => policy.cancel(client, now),
+            State::Parked => policy.cancel(client, dial.token, now),
             State::Dialling => policy.report(dial, Outcome::Cancelled, now),
             _ => {}
         }

@@ -46,8 +46,9 @@ impl World<'_> {
     pub(super) fn carry_out(&mut self, client: u32, answer: Answer) {
         match answer {
             Answer::Dial(dial) => self.dial(client, dial),
-            Answer::Wait(until) => {
-                self.clients[client as usize].state = State::Parked;
+            Answer::Wait(until, token) => {
+                let c = &mut self.clients[client as usize];
+                (c.state, c.dial.token) = (State::Parked, token);
                 self.is_patient_until(client, until + LATE);
             }
             Answer::Refuse(end) => self.refuse(client, end),

@@ -132,7 +132,7 @@ impl Policy for Gradient {
         Answer::Dial(Dial { endpoint, token: 0 })
     }
 
-    fn cancel(&mut self, _client: u32, _now: Ns) {}
+    fn cancel(&mut self, _client: u32, _token: u32, _now: Ns) {}
 
     fn report(&mut self, dial: Dial, outcome: Outcome, now: Ns) {
         let in_flight = self.in_flight;

@@ -35,8 +35,8 @@ pub(crate) struct Dial {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     Dial(Dial),
-    /// It is answered at this time, or not much later.
-    Wait(Ns),
+    /// It is answered at this time, or not much later; the token is the policy's own.
+    Wait(Ns, u32),
     Refuse(End),
 }
 
@@ -45,8 +45,8 @@ pub(crate) trait Policy {
     /// The endpoints there are, whether they live or not.
     fn configure(&mut self, endpoints: &[u16], now: Ns);
     fn arrive(&mut self, who: Who<'_>, now: Ns) -> Answer;
-    /// A parked client left.
-    fn cancel(&mut self, client: u32, now: Ns);
+    /// A parked client left; `token` is that of its [`Answer::Wait`].
+    fn cancel(&mut self, client: u32, token: u32, now: Ns);
     /// How a dial went. `Established` keeps it as a session, anything else ends it.
     fn report(&mut self, dial: Dial, outcome: Outcome, now: Ns);
     /// A session ended.

@@ -1,8 +1,7 @@
 //! The governor, as the proxy drives it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    hash::{BuildHasherDefault, Hasher},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,7 @@ use tidegate_governor::{
 };
 
 use super::{Answer, Dial, Fleet, Policy, Who};
-use crate::{Ns, client::End};
+use crate::{Ns, SECOND, client::End};
 
 pub(crate) struct Own {
     governor: Governor,
@@ -19,9 +18,10 @@ pub(crate) struct Own {
     zero: Instant,
     ids: Vec<EndpointId>,
     names: BTreeMap<EndpointId, u16>,
-    /// By client.
-    tickets: Vec<Option<Ticket>>,
-    clients: HashMap<Ticket, u32, BuildHasherDefault<Numbers>>,
+    /// Whose each ticket is, by its place.
+    waiting: Vec<Option<(Ticket, u32)>>,
+    /// Those who lost it to a newcomer, and have not been told.
+    displaced: Vec<(Ticket, u32)>,
     permits: Vec<Option<Permit>>,
     free: Vec<u32>,
 }
@@ -39,8 +39,8 @@ impl Own {
             zero,
             ids: Vec::new(),
             names: BTreeMap::new(),
-            tickets: Vec::new(),
-            clients: HashMap::default(),
+            waiting: Vec::new(),
+            displaced: Vec::new(),
             permits: Vec::new(),
             free: Vec::new(),
         }
@@ -48,6 +48,11 @@ impl Own {
 
     fn at(&self, now: Ns) -> Instant {
         self.zero + Duration::from_nanos(now)
+    }
+
+    fn since_zero(&self, at: Instant) -> Ns {
+        let since = at.saturating_duration_since(self.zero);
+        since.as_secs() * SECOND + Ns::from(since.subsec_nanos())
     }
 
     fn keep(&mut self, permit: Permit) -> Dial {
@@ -64,28 +69,6 @@ impl Own {
     fn take(&mut self, dial: Dial) -> Permit {
         self.free.push(dial.token);
         self.permits[dial.token as usize].take().expect("a dial ends once")
-    }
-}
-
-/// Tickets are numbers that nobody chose with bad intent.
-#[derive(Default)]
-struct Numbers(u64);
-
-impl Hasher for Numbers {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(number.into());
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -122,18 +105,16 @@ impl Policy for Own {
             Verdict::Admit(permit) => Answer::Dial(self.keep(permit)),
             Verdict::Refuse(refusal) => Answer::Refuse(told(refusal)),
             Verdict::Wait(ticket, until) => {
-                let client = who.client as usize;
-                self.tickets.resize(self.tickets.len().max(client + 1), None);
-                self.tickets[client] = Some(ticket);
-                self.clients.insert(ticket, who.client);
-                Answer::Wait(until.saturating_duration_since(self.zero).as_nanos() as Ns)
+                let place = ticket.place();
+                self.waiting.resize(self.waiting.len().max(place + 1), None);
+                self.displaced.extend(self.waiting[place].replace((ticket, who.client)));
+                Answer::Wait(self.since_zero(until), place as u32)
             }
         }
     }
 
-    fn cancel(&mut self, client: u32, now: Ns) {
-        if let Some(ticket) = self.tickets.get_mut(client as usize).and_then(Option::take) {
-            self.clients.remove(&ticket);
+    fn cancel(&mut self, client: u32, token: u32, now: Ns) {
+        if let Some((ticket, _)) = self.waiting[token as usize].take_if(|(_, waits)| *waits == client) {
             self.governor.cancel(ticket, self.at(now));
         }
     }
@@ -161,8 +142,8 @@ impl Policy for Own {
 
     fn poll(&mut self, now: Ns) -> Option<(u32, Answer)> {
         let Event { ticket, verdict } = self.governor.poll_event(self.at(now))?;
-        let client = self.clients.remove(&ticket).expect("an event for somebody who waits");
-        self.tickets[client as usize] = None;
+        let own = self.waiting[ticket.place()].take_if(|(waits, _)| *waits == ticket);
+        let (_, client) = own.or_else(|| self.displaced.pop()).expect("an event for somebody who waits");
         let answer = match verdict {
             Parked::Admit(permit) => Answer::Dial(self.keep(permit)),
             Parked::Refuse(refusal) => Answer::Refuse(told(refusal)),
@@ -171,7 +152,7 @@ impl Policy for Own {
     }
 
     fn wake(&self) -> Option<Ns> {
-        self.governor.poll_timeout().map(|at| at.saturating_duration_since(self.zero).as_nanos() as Ns)
+        self.governor.poll_timeout().map(|at| self.since_zero(at))
     }
 
     fn hint(&mut self, now: Ns) -> u32 {

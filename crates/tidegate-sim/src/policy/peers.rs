@@ -119,10 +119,10 @@ impl Policy for Peer {
             return Answer::Refuse(self.told);
         }
         self.line.join(who.client, who.tried, now + self.wait);
-        Answer::Wait(now + self.wait)
+        Answer::Wait(now + self.wait, 0)
     }
 
-    fn cancel(&mut self, client: u32, _now: Ns) {
+    fn cancel(&mut self, client: u32, _token: u32, _now: Ns) {
         self.line.leave(client);
     }
 
