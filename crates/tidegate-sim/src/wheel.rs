@@ -13,14 +13,17 @@ const BUCKET_BITS: u32 = 22;
 const TURN: u64 = 1 << 13;
 const BUCKETS: u64 = 2 * TURN;
 /// Events kept side by side: to go from one to the next through memory would be the slowest step of all.
-const CHUNK: usize = 10;
+const CHUNK: usize = 15;
 /// The end of a list.
 const NONE: u32 = u32::MAX;
+
+/// A time within a bucket.
+type Within = u32;
 
 /// Events in order of time, and of arrival where times are equal.
 pub(crate) struct Wheel<T> {
     /// The bucket being emptied, its last event first.
-    current: Vec<(Ns, T)>,
+    current: Vec<(Within, T)>,
     /// What came into that bucket since.
     late: BinaryHeap<Reverse<(Ns, u64, T)>>,
     came_late: u64,
@@ -45,7 +48,7 @@ struct Bucket {
 const EMPTY: Bucket = Bucket { latest: NONE, len: CHUNK as u32 };
 
 struct Chunk<T> {
-    events: [(Ns, T); CHUNK],
+    events: [(Within, T); CHUNK],
     before: u32,
 }
 
@@ -78,7 +81,7 @@ impl<T: Copy + Ord> Wheel<T> {
     }
 
     /// The next event; `look` is shown what is soon to come.
-    pub(crate) fn pop(&mut self, look: impl Fn(&(Ns, T))) -> Option<(Ns, T)> {
+    pub(crate) fn pop(&mut self, look: impl Fn(&T)) -> Option<(Ns, T)> {
         while self.current.is_empty() && self.late.is_empty() {
             if self.near_count > 0 {
                 self.at += 1;
@@ -91,19 +94,23 @@ impl<T: Copy + Ord> Wheel<T> {
             self.fill();
             self.soon().for_each(&look);
         }
+        let first = self.current.last().map(|&(within, event)| (self.at << BUCKET_BITS | Ns::from(within), event));
         // Of two at the same time the late one came later.
-        let late_is_first = match (self.current.last(), self.late.peek()) {
-            (Some((at, _)), Some(Reverse((late, ..)))) => late < at,
-            (current, _) => current.is_none(),
-        };
-        if late_is_first { self.late.pop().map(|Reverse((at, _, event))| (at, event)) } else { self.current.pop() }
+        if let Some(Reverse((late, ..))) = self.late.peek()
+            && first.is_none_or(|(at, _)| *late < at)
+        {
+            return self.late.pop().map(|Reverse((at, _, event))| (at, event));
+        }
+        self.current.pop();
+        first
     }
 
     fn push_near(&mut self, bucket: u64, at: Ns, event: T) {
         self.near_count += 1;
         let bucket = &mut self.near[(bucket % BUCKETS) as usize];
+        let within = (at % (1 << BUCKET_BITS)) as Within;
         if (bucket.len as usize) < CHUNK {
-            self.chunks[bucket.latest as usize].events[bucket.len as usize] = (at, event);
+            self.chunks[bucket.latest as usize].events[bucket.len as usize] = (within, event);
             bucket.len += 1;
             return;
         }
@@ -111,10 +118,10 @@ impl<T: Copy + Ord> Wheel<T> {
         bucket.len = 1;
         if let Some(chunk) = self.chunks.get_mut(self.spare as usize) {
             self.spare = std::mem::replace(&mut chunk.before, before);
-            chunk.events[0] = (at, event);
+            chunk.events[0] = (within, event);
         } else {
             bucket.latest = self.chunks.len() as u32;
-            self.chunks.push(Chunk { events: [(at, event); CHUNK], before });
+            self.chunks.push(Chunk { events: [(within, event); CHUNK], before });
         }
     }
 
@@ -126,11 +133,11 @@ impl<T: Copy + Ord> Wheel<T> {
     }
 
     /// What is in the next bucket so far.
-    fn soon(&self) -> impl Iterator<Item = &(Ns, T)> {
+    fn soon(&self) -> impl Iterator<Item = &T> {
         let Bucket { latest, len } = self.near[((self.at + 1) % BUCKETS) as usize];
         let latest = self.chunks.get(latest as usize).map(|chunk| (chunk, len as usize));
         let chunks = std::iter::successors(latest, |(chunk, _)| Some((self.chunks.get(chunk.before as usize)?, CHUNK)));
-        chunks.flat_map(|(chunk, len)| &chunk.events[..len])
+        chunks.flat_map(|(chunk, len)| &chunk.events[..len]).map(|(_, event)| event)
     }
 
     /// Takes the bucket whose turn it is.
@@ -144,7 +151,7 @@ impl<T: Copy + Ord> Wheel<T> {
             (self.spare, next, len) = (next, before, CHUNK);
         }
         // Stable: the latest first, also of those at the same time.
-        self.current.sort_by_key(|&(at, _)| Reverse(at));
+        self.current.sort_by_key(|&(within, _)| Reverse(within));
     }
 }
 

@@ -155,7 +155,7 @@ impl<'a> World<'a> {
 
     fn next(&mut self) -> Option<(Ns, Event)> {
         let Self { wheel, clients, .. } = self;
-        wheel.pop(|(_, event)| {
+        wheel.pop(|event| {
             // Fetches them from memory side by side: one after the other that is most of the time of a run.
             std::hint::black_box(event.client().map(|client| clients[client].state));
         })
