@@ -3,9 +3,9 @@
 //! Turns alone do not keep a flood from the others' places: it would fill the queue, and nobody else could so much as
 //! wait for a turn. So when no more may wait, a newcomer whose own are fewer takes the place of one of the most.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::fair::CLASSES;
+use crate::{fair::CLASSES, hash::Numbered};
 
 #[derive(Debug, Default)]
 pub(crate) struct Crowds([Crowd; CLASSES]);
@@ -13,7 +13,7 @@ pub(crate) struct Crowds([Crowd; CLASSES]);
 #[derive(Debug, Default)]
 struct Crowd {
     waiting: u32,
-    tenants: BTreeMap<u64, u32>,
+    tenants: Numbered<u64, u32>,
     by_size: BTreeSet<(u32, u64)>,
 }
 

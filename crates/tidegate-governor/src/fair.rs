@@ -8,9 +8,9 @@
 //! class are told apart; who comes then shares one of [`SHARED`] places. So a flood of tenants that nobody has heard of,
 //! each of which is due before those that were served already, ends after a round of so many turns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::hash::mix;
+use crate::hash::{Numbered, mix};
 
 /// Classes of clients; what is beyond counts as the last.
 pub const CLASSES: usize = 4;
@@ -37,7 +37,7 @@ struct Class<T> {
     cost: u64,
     due: u64,
     clock: u64,
-    tenants: BTreeMap<u64, Tenant<T>>,
+    tenants: Numbered<u64, Tenant<T>>,
     /// Tenants with clients parked, by the turn they are due.
     waiting: BTreeSet<(u64, u64)>,
     /// Those without, that are ahead.
@@ -175,7 +175,7 @@ impl<T: Default> Default for Fair<T> {
             cost: TURN,
             due: 0,
             clock: 0,
-            tenants: BTreeMap::new(),
+            tenants: Numbered::default(),
             waiting: BTreeSet::new(),
             ahead: BTreeSet::new(),
         };
@@ -192,6 +192,8 @@ pub(crate) fn index(class: u8) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn turn(fair: &Fair<u64>) -> u64 {

@@ -10,11 +10,14 @@
 //! Where more tenants hold sessions than are told apart nobody can say who holds few: then all of a class are one.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use crate::fair::{self, CLASSES};
+use crate::{
+    fair::{self, CLASSES},
+    hash::Numbered,
+};
 
 /// How long a tenant's refused clients count after the last of them was.
 const AWAY: Duration = Duration::from_secs(30);
@@ -29,7 +32,7 @@ pub(crate) struct HolderId(u16);
 
 #[derive(Debug)]
 pub(crate) struct Holders {
-    names: BTreeMap<(u8, u64), HolderId>,
+    names: Numbered<(u8, u64), HolderId>,
     table: Vec<Holder>,
     free: Vec<HolderId>,
     /// Those of a class that want more, those first that hold the fewest.
@@ -54,7 +57,7 @@ struct Holder {
 impl Default for Holders {
     fn default() -> Self {
         Self {
-            names: BTreeMap::new(),
+            names: Numbered::default(),
             table: Vec::new(),
             free: Vec::new(),
             hungry: Default::default(),
@@ -216,6 +219,8 @@ impl Holder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{
         Ask, Balance, Event, Governor, Limits, Outcome, Parked, Permit, Ticket, Verdict, rng::Rng, tests::base,
