@@ -53,6 +53,6 @@ pub(crate) fn life() -> Operation {
             }
         }
         assert!(session.is_over());
-        black_box(session.into_record());
+        black_box(session.take_record());
     })
 }

@@ -597,8 +597,7 @@ impl Drop for Splice {
 impl Splice {
     fn finish(&mut self) -> Finished {
         let retry_after = self.session.retry_after();
-        let over = Session::new(Arc::default(), 0, clock::now());
-        let record = std::mem::replace(&mut self.session, over).into_record();
+        let record = self.session.take_record();
         let (up, down) = (&self.up, &self.down);
         let after_close = |flow: &Flow, leg: &LegRecord| if leg.received.is_some() { flow.discarded } else { 0 };
         Finished {

@@ -116,8 +116,8 @@ impl Leg {
         };
     }
 
-    pub(crate) fn into_record(self) -> LegRecord {
-        let Closes { sent, received } = self.closes.map_or_else(Closes::default, |closes| *closes);
+    pub(crate) fn take_record(&mut self) -> LegRecord {
+        let Closes { sent, received } = self.closes.take().map_or_else(Closes::default, |closes| *closes);
         LegRecord { sent, received, end: self.end }
     }
 }

@@ -132,7 +132,7 @@ mod tests {
         }
         session.handle_gone(Side::Client);
         session.handle_gone(Side::Upstream);
-        let record = session.into_record();
+        let record = session.take_record();
         assert_eq!((record.end, record.verdict), (End::Closed { by: first }, Verdict::Agreed));
         assert_eq!(record.leg(first).received, Some(close(code)));
         assert_eq!(record.leg(first.other()).received, Some(close(answer)));

@@ -168,9 +168,9 @@ impl Session {
         self.client.state == State::Gone && self.upstream.state == State::Gone && self.out.is_empty()
     }
 
-    /// What is remembered of it.
+    /// What is remembered of it. To be asked for once, when it is over.
     #[must_use]
-    pub fn into_record(self) -> Record {
+    pub fn take_record(&mut self) -> Record {
         let end = self.end.unwrap_or(End::Internal);
         let verdict = match end {
             _ if self.unclosable => Verdict::Unclosable,
@@ -180,9 +180,9 @@ impl Session {
             }
             end => end.verdict(),
         };
-        let closing = self.closing.unwrap_or_default();
-        let (client, upstream) = (self.client.into_record(), self.upstream.into_record());
-        Record { end, verdict, premature: self.premature, closing: *closing, client, upstream }
+        let closing = self.closing.take().map_or_else(Closing::default, |closing| *closing);
+        let (client, upstream) = (self.client.take_record(), self.upstream.take_record());
+        Record { end, verdict, premature: self.premature, closing, client, upstream }
     }
 
     fn leg(&self, side: Side) -> &Leg {

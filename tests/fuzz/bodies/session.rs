@@ -189,7 +189,7 @@ impl Caller {
         self.carry_out();
         self.pass(Duration::from_secs(60));
         assert!(self.session.is_over() && self.session.end().is_some(), "{:?}", self.session);
-        let _ = self.session.into_record();
+        let _ = self.session.take_record();
     }
 
     fn leg(&mut self, side: Side) -> &mut Leg {

@@ -231,11 +231,11 @@ impl Case {
     /// Runs it to its end: what each side was told, `verdict cause`, and how the legs ended.
     #[track_caller]
     pub(crate) fn ends(self, client: &str, upstream: &str, verdict: &str, legs: &str) -> Record {
-        let case = self.after(Duration::from_secs(60));
+        let mut case = self.after(Duration::from_secs(60));
         assert!(case.session.is_over(), "still there after a minute: {:?}", case.session);
         let told = (case.told(Client), case.told(Upstream));
         assert_eq!((told.0.as_str(), told.1.as_str()), (client, upstream), "what the client, the upstream was told");
-        let record = case.session.into_record();
+        let record = case.session.take_record();
         assert_eq!(format!("{} {}", record.verdict.word(), record.end.cause()), verdict);
         assert_eq!(format!("{} {}", record.client.end.word(), record.upstream.end.word()), legs);
         record

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_session::{End, Order, Policy, Record, Session, Side};
+use tidegate_session::{End, Order, Policy, Record, Side};
 
 use crate::{
     network::{Link, WIDE, Wire},
@@ -62,8 +62,7 @@ impl World {
             }
         }
         assert!(self.proxy.over, "nothing happens any more: {:?}", self.proxy.session);
-        let idle = Session::new(std::sync::Arc::default(), 0, self.now);
-        self.record = Some(std::mem::replace(&mut self.proxy.session, idle).into_record());
+        self.record = Some(self.proxy.session.take_record());
     }
 
     pub(crate) fn record(&self) -> &Record {
