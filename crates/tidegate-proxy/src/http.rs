@@ -94,7 +94,7 @@ impl Client {
 /// Serves one connection until it is over or becomes a WebSocket: then, what is to go on in its place.
 pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
     let began = clock::now();
-    let data = match timeout(CLIENT_HANDSHAKE_TIMEOUT, whole::read(&mut stream)).await {
+    let data = match timeout(CLIENT_HANDSHAKE_TIMEOUT, whole::read_first(&mut stream)).await {
         Ok(Ok(data)) if !data.is_empty() => data,
         read => {
             if read.is_err() {
@@ -120,6 +120,11 @@ pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
 
 /// Serves one connection whatever it is for. `data`: what was read of it; `reply`: the answer to the request in that.
 async fn serve_any(client: Client, stream: Stream, data: Bytes, began: Instant, reply: Option<Reply>) -> Option<Phase> {
+    // A new socket, too, that nobody was woken for: hyper that is told to end, as in a drain, forgets an answer that it
+    // could not write at once.
+    if let Some(tcp) = stream.bare() {
+        let _ = timeout(CLIENT_HANDSHAKE_TIMEOUT, tcp.writable()).await;
+    }
     let (transport, mut back) = Patient::new(stream).behind(data).lend();
     let successor = Successor::default();
     speak(&client, transport, &successor, began, reply).await;

@@ -15,6 +15,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use rustix::net::RecvFlags;
 use tokio::{
     io::{AsyncRead as _, ReadBuf},
     task::spawn_local,
@@ -30,8 +31,8 @@ use crate::{
     upload::Source,
 };
 
-/// Most header fields that its upstream is told beside the client's own.
-const OURS: usize = 8;
+/// Most header fields that its upstream is told beside the client's own, less the two that do not go on.
+const OURS: usize = 6;
 
 /// What a connection comes to.
 pub(super) enum Outcome {
@@ -43,8 +44,21 @@ pub(super) enum Outcome {
     Reply(Stream, Bytes, Box<Reply>),
 }
 
-/// The first bytes that a client sends. None: it sends no more.
-pub(super) async fn read(stream: &mut Stream) -> io::Result<Bytes> {
+/// The first bytes that a client sends on a new connection. None: it sends no more.
+pub(super) async fn read_first(stream: &mut Stream) -> io::Result<Bytes> {
+    // Mostly they came with it: to look is cheaper than to be woken for them. What fails here fails again.
+    if let Some(tcp) = stream.bare() {
+        let mut buffer = Buffer::take(Size::Small);
+        let space = &mut buffer.space()[..MAX_HEAD];
+        if let Ok((len, _)) = rustix::net::recv(tcp, &mut *space, RecvFlags::DONTWAIT) {
+            return Ok(Bytes::copy_from_slice(&space[..len]));
+        }
+    }
+    read(stream).await
+}
+
+/// The next bytes that it sends. None: it sends no more.
+async fn read(stream: &mut Stream) -> io::Result<Bytes> {
     poll_fn(|cx| poll_some(stream, cx)).await
 }
 
