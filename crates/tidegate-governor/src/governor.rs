@@ -381,6 +381,10 @@ impl Governor {
 
     /// Who goes next, and where to, if there is room.
     fn next_admission(&mut self, now: Instant) -> Option<(Ticket, EndpointId)> {
+        // As it mostly is.
+        if self.queue.len() == 0 {
+            return None;
+        }
         let shut = self.is_shut(now);
         if shut && self.limits.mode == Mode::Enforce {
             return None;

@@ -175,8 +175,10 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Result<Upgrade, Rejection> {
             return Err(Rejection::new(StatusCode::UPGRADE_REQUIRED, "version", "Sec-WebSocket-Version: 13 is needed"));
         }
     }
+    // With room for what four letters may stand for at the end.
+    let mut nonce = [0; 18];
     let key = only(headers, header::SEC_WEBSOCKET_KEY)?
-        .filter(|key| base64::prelude::BASE64_STANDARD.decode(key.as_bytes()).is_ok_and(|nonce| nonce.len() == 16))
+        .filter(|key| base64::prelude::BASE64_STANDARD.decode_slice(key.as_bytes(), &mut nonce) == Ok(16))
         .ok_or(Rejection::bad("key", "Sec-WebSocket-Key must be 16 bytes in base64"))?;
     Ok(Upgrade { key: key.clone(), protocols: protocols(headers)?, deflate: deflate(headers)? })
 }
@@ -248,7 +250,11 @@ pub(crate) fn extension_name(offer: &str) -> Option<&str> {
 /// Whether a comma-separated header holds this token, in any case.
 pub(crate) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
     let mut values = headers.get_all(name).iter();
-    values.any(|value| tokens(value).any(|found| found.eq_ignore_ascii_case(token)))
+    // Mostly it is all there is.
+    values.any(|value| {
+        value.as_bytes().eq_ignore_ascii_case(token.as_bytes())
+            || tokens(value).any(|found| found.eq_ignore_ascii_case(token))
+    })
 }
 
 /// The members of a comma-separated header.

@@ -129,7 +129,7 @@ impl Opening {
     pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
         let Self { facts, upgraded, pending, config } = self;
         let began = clock::now();
-        let handshake_s = since(facts.started);
+        let handshake_s = began.saturating_duration_since(facts.started).as_secs_f64();
         upgraded.become_session(move |transport| async move {
             let client = transport.take().await;
             let open = Open::new(facts, &accepted, &slot);

@@ -262,12 +262,13 @@ impl Worker {
             Ok(acceptor) => acceptor,
             Err(error) => return tracing::error!(%error, listener = listener.name, "cannot accept"),
         };
-        loop {
+        while !*removed.borrow() {
             let tls = listener.tls.load().is_some();
             let accepted = tokio::select! {
+                // Whoever waits already is there sooner than the end.
                 biased;
-                _ = removed.wait_for(|removed| *removed) => return,
                 accepted = acceptor.next(tls) => accepted,
+                _ = removed.wait_for(|removed| *removed) => return,
             };
             match accepted {
                 Ok(accepted) => {

@@ -46,8 +46,9 @@ impl Slot {
     pub(crate) fn established(&mut self, address: Option<u64>) -> Duration {
         let session = Stage::Session(address.unwrap_or_default());
         let Stage::Handshake(dialled) = std::mem::replace(&mut self.stage, session) else { return Duration::ZERO };
-        let latency = clock::now().saturating_duration_since(dialled);
-        self.observe(Outcome::Established { latency });
+        let now = clock::now();
+        let latency = now.saturating_duration_since(dialled);
+        self.observe_at(Outcome::Established { latency }, now);
         latency
     }
 
@@ -59,7 +60,10 @@ impl Slot {
 
     /// The handshake did not succeed.
     pub(crate) fn observe(&mut self, outcome: Outcome) {
-        let now = clock::now();
+        self.observe_at(outcome, clock::now());
+    }
+
+    fn observe_at(&mut self, outcome: Outcome, now: Instant) {
         let mut inner = self.capacity.lock();
         let Some(permit) = &mut self.permit else { return };
         let rests = inner.governor.observe(permit, outcome, now);

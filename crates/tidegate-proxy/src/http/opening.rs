@@ -52,6 +52,7 @@ pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrad
     let ask = standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish);
     let head = head::write(&parts, &upgrade, &facts.host);
     let found = tokio::select! {
+        biased;
         found = find(&opening.facts, &target, ask, &head, &upgrade, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
         () = shared.drain_begins() => Err(NoUpstream::Draining),
