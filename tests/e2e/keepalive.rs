@@ -1,5 +1,7 @@
 //! Endings that time brings: silence, idleness, age.
 
+use std::time::Duration;
+
 use harness::raw::{Close, opcode};
 use harness::{Frame, Peer};
 
@@ -64,6 +66,21 @@ async fn peers_that_answer_pings_stay() {
             break;
         }
     }
+    assert_eq!(gate.metrics().await.open(), 1.0);
+}
+
+#[tokio::test]
+async fn peers_that_answered_while_tidegate_had_no_time_stay() {
+    let keepalive = "keepalive_interval = \"200ms\"\nkeepalive_timeout = \"2s\"";
+    let Session { gate, mut client, mut server, .. } = Session::open_with(keepalive).await;
+    let (of_client, of_server) = tokio::join!(client.frame(), server.frame());
+    assert_eq!((of_client.opcode, of_server.opcode), (opcode::PING, opcode::PING));
+    gate.stopped_for(Duration::from_millis(2500), async {
+        client.send(Frame::new(opcode::PONG, of_client.payload)).await;
+        server.send(Frame::new(opcode::PONG, of_server.payload)).await;
+    })
+    .await;
+    tokio::join!(answer_pings(&mut client), answer_pings(&mut server));
     assert_eq!(gate.metrics().await.open(), 1.0);
 }
 

@@ -1,5 +1,7 @@
 //! One endpoint closes and the other never answers: 1000 is not invented for it.
 
+use std::time::Duration;
+
 use harness::raw::{Close, Ending};
 use harness::{Frame, Peer, Tidegate};
 
@@ -53,6 +55,20 @@ async fn upstream_closes_and_client_does_not_answer_then_upstream_gets_1011() {
         server.answer_close(&close).await;
         let record = gate.record().await;
         assert_eq!((record.verdict(), record.closed_by(), record.cause()), ("relayed", "upstream", cause));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_came_in_time_counts_though_tidegate_had_no_time_to_read_it() {
+    for by_client in [true, false] {
+        let Session { gate, client, server, .. } = Session::open_with("close_timeout = \"2s\"").await;
+        let (mut closer, mut other) = if by_client { (client, server) } else { (server, client) };
+        closer.send(Frame::close(1000, "done")).await;
+        assert_eq!(other.close().await, Close::new(1000, "done"));
+        gate.stopped_for(Duration::from_millis(2500), other.send(Frame::close(4001, "read"))).await;
+        assert_eq!(closer.close().await, Close::new(4001, "read"), "by the client: {by_client}");
+        tokio::join!(closer.finish(), other.finish());
+        assert_eq!(gate.record().await.verdict(), "agreed");
     }
 }
 

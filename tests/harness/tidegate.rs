@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -167,6 +168,13 @@ impl Tidegate {
     /// Sends SIGUSR2: let another process take over.
     pub fn upgrade(&self) {
         self.signal(Signal::USR2);
+    }
+
+    /// Keeps the process from running, as a busy machine does, for so long; meanwhile `others` do something.
+    pub async fn stopped_for(&self, time: Duration, others: impl Future<Output = ()>) {
+        self.signal(Signal::STOP);
+        tokio::join!(tokio::time::sleep(time), others);
+        self.signal(Signal::CONT);
     }
 
     /// The process that took over, when it has.

@@ -52,8 +52,18 @@ pub(crate) struct Splice {
     counters: Arc<RouteCounters>,
     metrics: Arc<Metrics>,
     sleep: Pin<Box<Sleep>>,
+    alarm: Alarm,
+}
+
+/// How far the session's next deadline is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    Off,
     /// It waits for `sleep`.
-    armed: bool,
+    Set,
+    /// `sleep` is over. A worker that was kept from its work may have overslept, and what would have been in time lies in
+    /// the sockets: it is taken before anyone is called late.
+    Rung,
 }
 
 /// A session that is over.
@@ -102,7 +112,7 @@ impl Splice {
             counters,
             metrics,
             sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
-            armed: false,
+            alarm: Alarm::Off,
         }
     }
 
@@ -142,7 +152,7 @@ impl Splice {
         self.count(from, now);
         // Behind the next look at the sockets. Woken at once, a few bulk streams would have the worker to themselves for
         // as many turns as it takes between two looks.
-        let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+        come_back(cx);
     }
 
     /// Writes what was released to this side, and what tidegate itself has for it.
@@ -508,15 +518,33 @@ impl Splice {
     }
 
     /// Sleeps until the session's next deadline. One that moved back is looked at when the earlier one comes.
-    fn arm(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(at) = self.session.poll_timeout() else { return false };
-        let at = at.into();
-        if !self.armed || at < self.sleep.deadline() {
-            self.armed = true;
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        let Some(at) = self.session.poll_timeout().map(Into::into) else { return };
+        let set = match self.alarm {
+            Alarm::Off => true,
+            Alarm::Set => at < self.sleep.deadline() || self.sleep.is_elapsed(),
+            Alarm::Rung => false,
+        };
+        if set {
+            self.alarm = Alarm::Set;
             self.sleep.as_mut().reset(at);
-            return self.sleep.as_mut().poll(cx).is_ready();
+            if self.sleep.as_mut().poll(cx).is_ready() {
+                self.alarm = Alarm::Rung;
+                come_back(cx);
+            }
         }
-        false
+    }
+
+    /// Does what is due.
+    fn handle_alarm(&mut self, now: Instant) {
+        self.alarm = Alarm::Off;
+        for side in Side::BOTH {
+            // Who sends the rest of a large frame slowly is not silent.
+            if self.leg(side).unmark() {
+                self.session.heard(side, now);
+            }
+        }
+        self.session.handle_timeout(now);
     }
 
     fn leg(&mut self, side: Side) -> &mut Leg {
@@ -539,29 +567,23 @@ impl Future for Splice {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Finished> {
         let this = self.get_mut();
-        let mut now = clock::now();
+        let now = clock::now();
         if let Some(order) = this.entry.take_order(cx) {
             this.session.handle_order(order, now);
         }
         if this.entry.take_hurry() {
             this.session.handle_hurry(now);
         }
-        let mut due = this.armed && this.sleep.is_elapsed();
+        let mut due = this.alarm == Alarm::Rung;
         loop {
-            if std::mem::take(&mut due) {
-                this.armed = false;
-                for side in Side::BOTH {
-                    // Who sends the rest of a large frame slowly is not silent.
-                    if this.leg(side).unmark() {
-                        this.session.heard(side, now);
-                    }
-                }
-                this.session.handle_timeout(now);
-            }
             for side in Side::BOTH {
                 this.pump(side, cx, now);
             }
-            let mut again = this.carry_out(now);
+            let mut again = std::mem::take(&mut due);
+            if again {
+                this.handle_alarm(now);
+            }
+            again |= this.carry_out(now);
             if this.session.end().is_some() {
                 for side in Side::BOTH {
                     again |= this.part(side, cx, now);
@@ -573,14 +595,17 @@ impl Future for Splice {
                     return Poll::Ready(this.finish());
                 }
             }
-            if this.arm(cx) {
-                now = clock::now();
-                due = true;
-            } else if !again {
+            if !again {
+                this.arm(cx);
                 return Poll::Pending;
             }
         }
     }
+}
+
+/// Wakes this task behind the worker's next look at its sockets.
+fn come_back(cx: &mut Context<'_>) {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 impl Drop for Splice {

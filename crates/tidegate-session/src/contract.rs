@@ -407,7 +407,7 @@ pub const RULES: &[(&str, &str)] = &[
     (
         "R7",
         "Every wait has an end: `close_timeout`, 2 s for an upstream's end of TCP, 2 s and 16 MiB for a lingering \
-         leg, `write_timeout`.",
+         leg, `write_timeout`. What came in time counts, also where tidegate had no time to read it.",
     ),
     ("R8", "A client's Close is answered by its upstream: the answer proves that all before it was read."),
     ("R9", "Close, half-close, read on for a bounded time, close. A reset only for one that takes nothing."),
