@@ -9,22 +9,26 @@ use harness::{Frame, Setup, Upstream};
 
 const MIB: u64 = 1 << 20;
 
-/// A proxy that has all its sessions on one worker.
+/// A proxy that has all its sessions on one worker, and none ended because a peer of a test answers no ping.
 pub(crate) fn one_worker(server: SocketAddr) -> Setup {
     Setup::new(format!(
-        "workers = 1\n\n[[route]]\nupstream = \"backend\"\n\n[upstream.backend]\nservers = [\"{server}\"]\n"
+        "workers = 1\n\n[defaults]\nkeepalive_interval = \"off\"\n\n\
+         [[route]]\nupstream = \"backend\"\n\n[upstream.backend]\nservers = [\"{server}\"]\n"
     ))
 }
 
 /// Counted in bytes and not in seconds: how much bulk passes while a message of chat makes its round trip says how
 /// long the chat waits for its turn, on a fast machine and on a busy one. The chat has a thread of its own, so that it
-/// waits for the proxy's turns and not for this test's.
+/// waits for the proxy's turns and not for this test's. What the kernel holds for a reader that was kept from its work,
+/// many MiB, it reads at once: such a burst is no turn of the proxy's, so the usual round trip is held to the letter and
+/// a rare one is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chat_has_its_turn_beside_twenty_bulk_streams() {
     const STREAMS: usize = 20;
-    /// A turn of each stream, 2 MiB, on the way there and on the way back; and as much again for what the sockets on
-    /// either side held already.
-    const MOST: u64 = 8 * STREAMS as u64 * MIB;
+    /// A turn of each stream on the way there and on the way back: 1 MiB and a last read.
+    const USUAL: u64 = STREAMS as u64 * 2 * (MIB + MIB / 8);
+    /// And what the sockets on either side held already.
+    const RARE: u64 = 4 * USUAL;
     let upstream = Upstream::bind().await;
     let gate = one_worker(upstream.address()).start().await;
     let passed = Arc::new(AtomicU64::new(0));
@@ -43,30 +47,38 @@ async fn a_chat_has_its_turn_beside_twenty_bulk_streams() {
         .await;
 
     let proxy = gate.address();
-    let mut meanwhile = tokio::task::spawn_blocking(move || {
+    let chat = tokio::task::spawn_blocking(move || {
         let alone = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         alone.block_on(chat(proxy, &upstream, &passed))
-    })
-    .await
-    .unwrap();
+    });
+    let mut meanwhile = tokio::select! {
+        meanwhile = chat => meanwhile.unwrap(),
+        ended = streams.join_next() => panic!("a bulk stream ended: {ended:?}"),
+    };
     meanwhile.sort_unstable();
-    let p99 = meanwhile[meanwhile.len() * 99 / 100];
-    assert!(p99 > 0, "no bulk passed beside the chat");
-    assert!(p99 <= MOST, "{} MiB of bulk passed while one message of chat made its round trip", p99 / MIB);
+    let at = |percent: usize| meanwhile[meanwhile.len() * percent / 100];
+    let (usual, rare) = (at(50), at(90));
+    assert!(
+        usual <= USUAL && rare <= RARE,
+        "{} MiB of bulk passed while one message of chat made its round trip, for one of ten {} MiB",
+        usual / MIB,
+        rare / MIB
+    );
 }
 
-/// What passed of the bulk during each of the round trips of a chat.
+/// What passed of the bulk during each round trip of a chat, where any did, until enough of it has. When this test is
+/// kept from its work, bulk rests.
 async fn chat(proxy: SocketAddr, upstream: &Upstream, passed: &AtomicU64) -> Vec<u64> {
-    const MESSAGES: usize = 200;
+    const ENOUGH: u64 = 1 << 30;
     let (mut client, mut server) = pair(proxy, upstream).await;
-    let mut meanwhile = Vec::with_capacity(MESSAGES);
-    for number in 0..MESSAGES {
+    let mut meanwhile = Vec::new();
+    while meanwhile.iter().sum::<u64>() < ENOUGH {
         let before = passed.load(Relaxed);
-        client.send(Frame::text(&number.to_string())).await;
+        client.send(Frame::text("how are you?")).await;
         let word = server.frame().await;
         server.send(word).await;
-        assert_eq!(client.text().await, number.to_string());
-        meanwhile.push(passed.load(Relaxed) - before);
+        assert_eq!(client.text().await, "how are you?");
+        meanwhile.extend(Some(passed.load(Relaxed) - before).filter(|&bulk| bulk >= MIB));
     }
     meanwhile
 }
