@@ -44,6 +44,7 @@ async fn a_client_too_many_gets_1013_with_a_hint() {
     assert_eq!(metrics.sum(name::SHED, &[]), 1.0);
     let record = gate.record().await;
     assert_eq!((record.event(), record.text("id")), ("refused", close.parameter("id").expect("checked above")));
+    assert_eq!(record.text("limit"), "max_sessions");
 }
 
 #[tokio::test]

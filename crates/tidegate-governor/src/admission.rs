@@ -119,6 +119,9 @@ pub(crate) enum Stage {
 pub struct Refusal {
     /// Why.
     pub reason: Reason,
+    /// Which limit it was: the configuration's key, or `handshakes_measured`, `sessions_learned` and the like. `None`:
+    /// none was in its way, an endpoint's rest or the turn of others was.
+    pub limit: Option<&'static str>,
     /// Whole seconds, already jittered for this client.
     pub retry_after: u32,
 }

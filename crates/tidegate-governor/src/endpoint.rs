@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    EndpointId, EndpointSnapshot, Limits, Outcome,
+    Cap, EndpointId, EndpointSnapshot, Limits, Outcome,
     advice::grouped,
     breaker::{Breaker, Cause, Fault},
     gauge::Gauge,
@@ -156,6 +156,23 @@ impl Endpoint {
                 format!("{why}: {:.1} s of rest left", left.as_secs_f64())
             }
         })
+    }
+
+    /// Which limit keeps new clients from it.
+    pub(crate) fn limit(&self, limits: &Limits, now: Instant) -> Option<&'static str> {
+        match self.room(limits, now) {
+            Room::Free | Room::Resting(_) => None,
+            Room::Full => Some(match self.stock.bound(limits.max_sessions_per_server, now) {
+                Cap::Announced(_) => "sessions_announced",
+                Cap::Learned(_) => "sessions_learned",
+                Cap::Declared(_) | Cap::Measured(_) | Cap::Unlimited => "max_sessions_per_server",
+            }),
+            Room::Busy => Some(match self.gauge.bound(limits.max_handshakes_per_server).1 {
+                Cap::Declared(_) => "max_handshakes_per_server",
+                // Unlimited: the most that is risked where nothing was measured yet.
+                Cap::Measured(_) | Cap::Unlimited | Cap::Announced(_) | Cap::Learned(_) => "handshakes_measured",
+            }),
+        }
     }
 
     /// The end of its rest, which may lie in the past.

@@ -161,20 +161,20 @@ impl Fleet {
 
     /// What stands in the way. Busy endpoints are named before those that asked for rest, these before full ones and
     /// those before failed ones: in the order in which they are likely to change.
-    pub(crate) fn obstacle(&self, limits: &Limits, now: Instant) -> Reason {
-        let (mut asked, mut full) = (false, false);
+    pub(crate) fn obstacle(&self, limits: &Limits, now: Instant) -> (Reason, Option<&'static str>) {
+        let (mut asked, mut full) = (false, None);
         for e in self.open() {
             match e.room(limits, now) {
-                Room::Free | Room::Busy => return Reason::Overload,
+                Room::Free | Room::Busy => return (Reason::Overload, e.limit(limits, now)),
                 Room::Resting(Cause::Overload) => asked = true,
-                Room::Full => full = true,
+                Room::Full => full = Some(e),
                 Room::Resting(Cause::Failure) => {}
             }
         }
         match (asked, full) {
-            (true, _) => Reason::UpstreamOverloaded,
-            (_, true) => Reason::UpstreamFull,
-            _ => Reason::NoUpstream,
+            (true, _) => (Reason::UpstreamOverloaded, None),
+            (_, Some(e)) => (Reason::UpstreamFull, e.limit(limits, now)),
+            _ => (Reason::NoUpstream, None),
         }
     }
 

@@ -17,6 +17,11 @@ use crate::{
     rng::Rng,
 };
 
+/// Why a client does not enter, and by which limit.
+type Why = (Reason, Option<&'static str>);
+
+const QUEUE_FULL: Why = (Reason::QueueFull, Some("max_waiting"));
+
 /// One upstream's governor; the caller holds it in a mutex and calls it on handshakes and session ends only (never
 /// per message).
 ///
@@ -153,7 +158,7 @@ impl Governor {
             return Verdict::Admit(self.issue(endpoint, ask.class, holder, now));
         }
         if let Some(endpoint) = self.find_regardless(ask.tried, ask.wish, now) {
-            self.refused.count(self.obstacle(now));
+            self.refused.count(self.obstacle(now).0);
             self.admitted.observed += 1;
             return Verdict::Admit(self.issue(endpoint, ask.class, holder, now));
         }
@@ -161,14 +166,14 @@ impl Governor {
         let latest = now + self.rng.scale(wait, 1.0, 1.0);
         let deadline = ask.deadline.unwrap_or_else(|| now + self.rng.scale(wait, 0.8, 1.0)).min(latest);
         if deadline <= now {
-            let reason = self.obstacle(now);
-            return Verdict::Refuse(self.refuse(reason, ask.address, holder, now));
+            let why = self.obstacle(now);
+            return Verdict::Refuse(self.refuse(why, ask.address, holder, now));
         }
         if self.queue.len() >= self.limits.max_waiting as usize {
             let Some(displaced) = self.queue.gives_way(ask.class, ask.tenant) else {
-                return Verdict::Refuse(self.refuse(Reason::QueueFull, ask.address, holder, now));
+                return Verdict::Refuse(self.refuse(QUEUE_FULL, ask.address, holder, now));
             };
-            let refusal = self.refuse_parked(displaced, Reason::QueueFull, now);
+            let refusal = self.refuse_parked(displaced, QUEUE_FULL, now);
             self.displaced.push(Event { ticket: displaced, verdict: Parked::Refuse(refusal) });
         }
         let lane = ask.address.map_or(0, |address| self.returns.lane(address, now));
@@ -257,8 +262,8 @@ impl Governor {
             return Some(Event { ticket, verdict: Parked::Admit(permit) });
         }
         if let Some(ticket) = self.queue.expired(now) {
-            let reason = self.obstacle(now);
-            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse_parked(ticket, reason, now)) });
+            let why = self.obstacle(now);
+            return Some(Event { ticket, verdict: Parked::Refuse(self.refuse_parked(ticket, why, now)) });
         }
         self.drained_at = Some(now);
         None
@@ -356,9 +361,14 @@ impl Governor {
         }))
     }
 
-    /// Whether nobody can enter, whatever the endpoints could take.
+    /// The limit by which nobody can enter, whatever the endpoints could take.
+    fn full(&self) -> Option<&'static str> {
+        let sessions = self.limits.max_sessions.is_some_and(|max| self.live() >= max);
+        if sessions { Some("max_sessions") } else { self.traffic.exceeds(&self.limits) }
+    }
+
     fn is_full(&self) -> bool {
-        self.limits.max_sessions.is_some_and(|max| self.live() >= max) || self.traffic.exceeds(&self.limits)
+        self.full().is_some()
     }
 
     /// Whether it is known without a look at the endpoints that nobody can enter now.
@@ -416,26 +426,29 @@ impl Governor {
         Permit { endpoint, serial, stage: Stage::Handshake, class, holder }
     }
 
-    fn obstacle(&self, now: Instant) -> Reason {
-        if self.is_full() { Reason::Overload } else { self.fleet.obstacle(&self.limits, now) }
+    fn obstacle(&self, now: Instant) -> Why {
+        match self.full() {
+            Some(limit) => (Reason::Overload, Some(limit)),
+            None => self.fleet.obstacle(&self.limits, now),
+        }
     }
 
-    fn refuse_parked(&mut self, ticket: Ticket, reason: Reason, now: Instant) -> Refusal {
+    fn refuse_parked(&mut self, ticket: Ticket, why: Why, now: Instant) -> Refusal {
         let (address, holder) = (self.queue.address(ticket), self.queue.holder(ticket));
         self.queue.remove(ticket);
-        let refusal = self.refuse(reason, address, holder, now);
+        let refusal = self.refuse(why, address, holder, now);
         self.holders.waits_no_more(holder);
         refusal
     }
 
-    fn refuse(&mut self, reason: Reason, address: Option<u64>, holder: HolderId, now: Instant) -> Refusal {
+    fn refuse(&mut self, (reason, limit): Why, address: Option<u64>, holder: HolderId, now: Instant) -> Refusal {
         self.refused.count(reason);
         self.holders.refused(holder, now);
         let retry_after = self.draw_hint(now);
         if let Some(address) = address {
             self.returns.refused(address, now);
         }
-        Refusal { reason, retry_after }
+        Refusal { reason, limit, retry_after }
     }
 
     fn draw_hint(&mut self, now: Instant) -> u32 {

@@ -13,26 +13,38 @@ pub struct Traffic {
     pub buffered: u64,
 }
 
+/// What there is too much of, and the words for it.
+struct Excess {
+    limit: &'static str,
+    now: u64,
+    most: u64,
+    what: &'static str,
+    per: &'static str,
+}
+
 impl Traffic {
-    /// Each of them, what it may be, and what is said where it is more.
-    fn measured(self, limits: &Limits) -> [(u64, Option<u64>, &'static str, &'static str); 3] {
-        [
-            (self.messages, limits.max_message_rate, "messages", " a second"),
-            (self.bytes, limits.max_byte_rate, "bytes", " a second"),
-            (self.buffered, limits.max_buffered_bytes, "bytes buffered", ""),
-        ]
+    /// The first that is more than it may be.
+    fn excess(self, limits: &Limits) -> Option<Excess> {
+        let all = [
+            ("max_message_rate", self.messages, limits.max_message_rate, "messages", " a second"),
+            ("max_byte_rate", self.bytes, limits.max_byte_rate, "bytes", " a second"),
+            ("max_buffered_bytes", self.buffered, limits.max_buffered_bytes, "bytes buffered", ""),
+        ];
+        all.into_iter().find_map(|(limit, now, most, what, per)| {
+            let most = most.filter(|&most| now > most)?;
+            Some(Excess { limit, now, most, what, per })
+        })
     }
 
-    /// Whether it is more than it may be.
-    pub(crate) fn exceeds(self, limits: &Limits) -> bool {
-        self.measured(limits).into_iter().any(|(now, most, ..)| most.is_some_and(|most| now > most))
+    /// The limit that it is more than.
+    pub(crate) fn exceeds(self, limits: &Limits) -> Option<&'static str> {
+        self.excess(limits).map(|excess| excess.limit)
     }
 
     /// Why it lets nobody in, in words.
     pub(crate) fn refuses(self, limits: &Limits) -> Option<String> {
-        let over = self.measured(limits).into_iter().find(|(now, most, ..)| most.is_some_and(|most| *now > most));
-        over.map(|(now, most, what, per)| {
-            let (now, most) = (grouped(now), grouped(most.unwrap_or_default()));
+        self.excess(limits).map(|Excess { now, most, what, per, .. }| {
+            let (now, most) = (grouped(now), grouped(most));
             format!("{what}: {now}{per}, {most} possible (declared)")
         })
     }

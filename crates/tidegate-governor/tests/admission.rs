@@ -74,6 +74,11 @@ fn handshake(governor: &mut Governor, outcome: Outcome, now: Instant) -> Endpoin
     endpoint
 }
 
+/// A client that cannot wait.
+fn at_once(governor: &mut Governor, now: Instant) -> Verdict {
+    governor.admit(Ask { deadline: Some(now), ..Ask::default() }, now)
+}
+
 /// Waits out the next event.
 fn next_event(governor: &mut Governor) -> (Event, Instant) {
     for _ in 0..100 {
@@ -87,12 +92,25 @@ fn next_event(governor: &mut Governor) -> (Event, Instant) {
 
 #[test]
 fn declared_limits_hold_and_name_their_reason() {
-    for (limits, keys, room, reason) in [
-        (Limits { max_sessions: Some(3), ..limits() }, &["a", "b"][..], 3, Reason::Overload),
-        (Limits { max_sessions_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::UpstreamFull),
-        (Limits { max_handshakes_per_server: Some(3), ..limits() }, &["a", "b"], 6, Reason::Overload),
-        (limits(), &["a"], 4096, Reason::Overload),
-        (limits(), &[], 0, Reason::NoUpstream),
+    let two = &["a", "b"][..];
+    for (limits, keys, room, reason, limit) in [
+        (Limits { max_sessions: Some(3), ..limits() }, two, 3, Reason::Overload, Some("max_sessions")),
+        (
+            Limits { max_sessions_per_server: Some(3), ..limits() },
+            two,
+            6,
+            Reason::UpstreamFull,
+            Some("max_sessions_per_server"),
+        ),
+        (
+            Limits { max_handshakes_per_server: Some(3), ..limits() },
+            two,
+            6,
+            Reason::Overload,
+            Some("max_handshakes_per_server"),
+        ),
+        (limits(), &["a"], 4096, Reason::Overload, Some("handshakes_measured")),
+        (limits(), &[], 0, Reason::NoUpstream, None),
     ] {
         let (mut governor, _, now) = start(limits, keys);
         let permits: Vec<_> = (0..room).map(|_| admitted(ask(&mut governor, now))).collect();
@@ -102,7 +120,8 @@ fn declared_limits_hold_and_name_their_reason() {
         assert_eq!(governor.poll_timeout(), Some(deadline));
         let (event, at) = next_event(&mut governor);
         assert_eq!((event.ticket, at), (ticket, deadline));
-        assert!(matches!(event.verdict, Parked::Refuse(Refusal { reason: r, retry_after: 1 }) if r == reason));
+        let Parked::Refuse(refusal) = event.verdict else { panic!("{event:?}") };
+        assert_eq!(refusal, Refusal { reason, limit, retry_after: 1 });
         assert_eq!(governor.poll_timeout(), None);
         permits.into_iter().for_each(|permit| governor.release(permit, now));
         assert_eq!(governor.snapshot(now).live, 0);
@@ -160,7 +179,8 @@ fn past_max_waiting_the_answer_comes_at_once() {
     let (mut governor, _, now) = start(Limits { max_sessions: Some(0), max_waiting: 2, ..limits() }, &["a"]);
     parked(ask(&mut governor, now));
     parked(ask(&mut governor, now));
-    assert_eq!(refused(ask(&mut governor, now)).reason, Reason::QueueFull);
+    let refusal = refused(ask(&mut governor, now));
+    assert_eq!((refusal.reason, refusal.limit), (Reason::QueueFull, Some("max_waiting")));
     assert_eq!(governor.snapshot(now).refused.queue_full, 1);
 }
 
@@ -214,7 +234,7 @@ fn an_endpoint_that_asks_for_rest_gets_it_and_the_hint_says_so() {
     parked(ask(&mut governor, now));
     let (event, at) = next_event(&mut governor);
     let Parked::Refuse(refusal) = event.verdict else { panic!("dialled while it rests") };
-    assert_eq!(refusal.reason, Reason::UpstreamOverloaded);
+    assert_eq!((refusal.reason, refusal.limit), (Reason::UpstreamOverloaded, None));
     assert!((15..=22).contains(&refusal.retry_after), "{refusal:?}");
     assert!(governor.hint(at) >= 15);
     let a = &governor.snapshot(at).endpoints[0];
@@ -395,6 +415,7 @@ fn what_an_endpoint_announces_counts_until_it_takes_it_back_and_the_operator_out
     let seen = governor.snapshot(now);
     assert_eq!(seen.refuses.as_deref(), Some("sessions: 2 held, 2 possible (announced)"));
     assert_eq!(seen.endpoints[0].max_sessions.source(), "announced");
+    assert_eq!(refused(at_once(&mut governor, now)).limit, Some("sessions_announced"));
     governor.announce(ids[0], None, now);
     let event = governor.poll_event(now).unwrap();
     assert_eq!(event.ticket, ticket);
@@ -422,6 +443,7 @@ fn an_endpoint_that_ends_sessions_as_overfull_gets_no_more_for_a_minute() {
     let entered: Vec<_> = (0..5).map(|_| admitted(ask(&mut governor, now))).collect();
     parked(ask(&mut governor, now));
     assert_eq!(governor.snapshot(now).refuses.as_deref(), Some("sessions: 95 held, 95 possible (learned)"));
+    assert_eq!(refused(at_once(&mut governor, now)).limit, Some("sessions_learned"));
     now += ms(120_000);
     let advice = governor.advise(None, Duration::from_secs(120), now).unwrap();
     assert!(advice.reason.starts_with("sessions: 95 held, 95 possible, one of 2 endpoints lost"), "{advice:?}");
@@ -439,15 +461,24 @@ fn nobody_enters_while_more_goes_through_than_may() {
     let (mut governor, _, now) = start(bounds, &["a"]);
     let quiet = Traffic { messages: 50_000, bytes: 1 << 20, buffered: 9 };
     let over = [
-        (Traffic { messages: 51_200, ..quiet }, "messages: 51,200 a second, 50,000 possible (declared)"),
-        (Traffic { bytes: 2_000_000, ..quiet }, "bytes: 2,000,000 a second, 1,048,576 possible (declared)"),
-        (Traffic { buffered: 10, ..quiet }, "bytes buffered: 10, 9 possible (declared)"),
+        (
+            Traffic { messages: 51_200, ..quiet },
+            "max_message_rate",
+            "messages: 51,200 a second, 50,000 possible (declared)",
+        ),
+        (
+            Traffic { bytes: 2_000_000, ..quiet },
+            "max_byte_rate",
+            "bytes: 2,000,000 a second, 1,048,576 possible (declared)",
+        ),
+        (Traffic { buffered: 10, ..quiet }, "max_buffered_bytes", "bytes buffered: 10, 9 possible (declared)"),
     ];
-    for (traffic, why) in over {
+    for (traffic, limit, why) in over {
         governor.carries(quiet, now);
         let permit = admitted(ask(&mut governor, now));
         governor.carries(traffic, now);
         assert_eq!(governor.snapshot(now).refuses.as_deref(), Some(why));
+        assert_eq!(refused(at_once(&mut governor, now)).limit, Some(limit));
         let (ticket, _) = parked(ask(&mut governor, now));
         assert!(governor.poll_event(now).is_none());
         governor.carries(quiet, now);

@@ -140,7 +140,7 @@ impl Opening {
     }
 
     /// The client has its 101, and is told in a Close why it gets no upstream. Not a session: no upstream was there.
-    pub(crate) fn refuse(self, why: Refused, retry_after: u32) {
+    pub(crate) fn refuse(self, why: Refused, limit: Option<&'static str>, retry_after: u32) {
         let Self { facts, upgraded, pending, .. } = self;
         let handshake_s = since(facts.started);
         upgraded.become_session(move |transport| async move {
@@ -160,13 +160,9 @@ impl Opening {
                 deflate: false,
             })
             .await;
-            facts.log(&facts.line(
-                facts.client.opened().as_u16(),
-                "enforced",
-                finished.record.end.cause(),
-                handshake_s,
-                finished.retry_after,
-            ));
+            let (status, cause) = (facts.client.opened().as_u16(), finished.record.end.cause());
+            let line = facts.line(status, "enforced", cause, handshake_s, finished.retry_after);
+            facts.log(&Line { limit, ..line });
             None
         });
     }
@@ -393,8 +389,9 @@ impl Facts {
     }
 
     /// Its client was answered with a status instead of a session.
-    pub(crate) fn log_refusal(&self, status: u16, cause: &str, hint_s: Option<u32>) {
-        self.log(&self.line(status, "refused", cause, since(self.started), hint_s));
+    pub(crate) fn log_refusal(&self, status: u16, cause: &str, limit: Option<&'static str>, hint_s: Option<u32>) {
+        let line = self.line(status, "refused", cause, since(self.started), hint_s);
+        self.log(&Line { limit, ..line });
     }
 
     pub(crate) fn log(&self, line: &Line<'_>) {
@@ -430,6 +427,7 @@ impl Client {
             verdict: "refused",
             cause,
             handshake_s: 0.0,
+            limit: None,
             hint_s: None,
             session: None,
             http: None,

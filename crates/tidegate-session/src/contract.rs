@@ -327,7 +327,9 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "O1",
-        "`max_sessions` is reached, or more goes through than may (`max_message_rate`, ...); no place within `queue_timeout`",
+        "`max_sessions` is reached, every endpoint has as many handshakes in flight as it takes (declared or measured), \
+         or more goes through than may (`max_message_rate`, ...); no place within `queue_timeout`. The access log's \
+         `limit` says which",
         Ends(End::Refused(Refused::Overloaded)),
     ),
     row(

@@ -36,6 +36,8 @@ pub(crate) struct Line<'a> {
     pub(crate) verdict: &'a str,
     pub(crate) cause: &'a str,
     pub(crate) handshake_s: f64,
+    /// Which limit it did not get past.
+    pub(crate) limit: Option<&'static str>,
     pub(crate) hint_s: Option<u32>,
     pub(crate) session: Option<SessionPart<'a>>,
     pub(crate) http: Option<HttpPart<'a>>,
@@ -123,6 +125,7 @@ impl Line<'_> {
                     line.word(key, word);
                 }
             }
+            some(line, key!("limit"), self.limit);
             line.seconds(key!("handshake_s"), self.handshake_s);
             if let Some(hint) = self.hint_s {
                 line.number(key!("hint_s"), hint);

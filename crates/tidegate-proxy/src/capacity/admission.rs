@@ -15,7 +15,7 @@ use crate::clock;
 /// How long beyond its deadline a parked client waits for its answer.
 const SLACK: Duration = Duration::from_millis(500);
 /// What it is told then.
-const OVERDUE: Refusal = Refusal { reason: Reason::Overload, retry_after: 1 };
+const OVERDUE: Refusal = Refusal { reason: Reason::Overload, limit: None, retry_after: 1 };
 
 /// One client's way in: what it has tried, and how long it may wait in all.
 pub(crate) struct Admission {
@@ -69,7 +69,7 @@ impl Admission {
                 inner.governor.cancel(ticket, now);
                 let retry_after = inner.governor.hint(now);
                 self.capacity.settle(&mut inner, now);
-                return Err(Refusal { reason: Reason::QueueFull, retry_after });
+                return Err(Refusal { reason: Reason::QueueFull, limit: Some("max_waiting"), retry_after });
             }
             Place { capacity: self.capacity.clone(), ticket, answer }
         };
@@ -79,7 +79,7 @@ impl Admission {
             Ok(Parked::Admit(permit)) => Ok(self.slot(&self.capacity.lock(), permit, clock::now())),
             Ok(Parked::Refuse(refusal)) => Err(refusal),
             // The upstream is no longer configured.
-            Err(_) => Err(Refusal { reason: Reason::NoUpstream, retry_after: 1 }),
+            Err(_) => Err(Refusal { reason: Reason::NoUpstream, limit: None, retry_after: 1 }),
         }
     }
 
@@ -99,7 +99,7 @@ impl Admission {
     pub(crate) async fn wait_out(&mut self, floor: u32) -> Refusal {
         tokio::time::sleep_until(self.deadline.into()).await;
         let hint = self.capacity.lock().governor.hint(clock::now());
-        Refusal { reason: Reason::UpstreamOverloaded, retry_after: hint.max(floor) }
+        Refusal { reason: Reason::UpstreamOverloaded, limit: None, retry_after: hint.max(floor) }
     }
 
     fn slot(&self, inner: &Inner, permit: Permit, now: Instant) -> Slot {

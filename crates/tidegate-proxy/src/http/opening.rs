@@ -45,7 +45,7 @@ pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrad
     }
     let facts = &opening.facts;
     let Some(target) = shared.target(&route.upstream) else {
-        let refusal = Refusal { reason: Reason::NoUpstream, retry_after: 1 };
+        let refusal = Refusal { reason: Reason::NoUpstream, limit: None, retry_after: 1 };
         return refuse(opening, refusal, by_status, &upgrade, &parts);
     };
     let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client, &target.capacity);
@@ -76,7 +76,7 @@ pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrad
         Err(NoUpstream::Upstream(failure)) => failed(failure),
         Err(NoUpstream::Draining) => DRAINING.into(),
     };
-    opening.facts.log_refusal(answered.reply.status().as_u16(), answered.reason, None);
+    opening.facts.log_refusal(answered.reply.status().as_u16(), answered.reason, None, None);
     answered
 }
 
@@ -211,12 +211,12 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
         if refusal.reason == Reason::QueueFull {
             metrics.limit_hits.with_label_values(&["max_waiting", "reject"]).inc();
         }
-        opening.facts.log_refusal(503, End::Refused(why).cause(), Some(refusal.retry_after));
+        opening.facts.log_refusal(503, End::Refused(why).cause(), refusal.limit, Some(refusal.retry_after));
         let mut reply = own_reply(StatusCode::SERVICE_UNAVAILABLE, "too busy; come back later");
         reply.headers_mut().insert(header::RETRY_AFTER, refusal.retry_after.into());
         return Answered { reply, result: "rejected", reason };
     }
-    close_instead(opening, why, reason, refusal.retry_after, upgrade)
+    close_instead(opening, why, reason, refusal.limit, refusal.retry_after, upgrade)
 }
 
 /// Whether this client does not heed what it is told in a Close. One that sends nothing of its own cannot be told from
@@ -234,9 +234,9 @@ fn is_hasty(facts: &Facts, refusal: &Refusal, parts: &Parts) -> bool {
 fn deny(opening: Opening, denied: Denied, upgrade: &Upgrade) -> Answered {
     let reason = denied.reason();
     match denied {
-        Denied::Close { why, retry_after } => close_instead(opening, why, reason, retry_after, upgrade),
+        Denied::Close { why, retry_after } => close_instead(opening, why, reason, None, retry_after, upgrade),
         Denied::Answer { reply, .. } => {
-            opening.facts.log_refusal(reply.status().as_u16(), reason, None);
+            opening.facts.log_refusal(reply.status().as_u16(), reason, None, None);
             Answered { reply, result: "rejected", reason }
         }
     }
@@ -247,6 +247,7 @@ fn close_instead(
     opening: Opening,
     why: Refused,
     reason: &'static str,
+    limit: Option<&'static str>,
     retry_after: u32,
     upgrade: &Upgrade,
 ) -> Answered {
@@ -256,6 +257,6 @@ fn close_instead(
         // A browser that offered subprotocols and is given none fails the connection and shows 1006.
         reply.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, first);
     }
-    opening.refuse(why, retry_after);
+    opening.refuse(why, limit, retry_after);
     Answered { reply, result: "rejected", reason }
 }
