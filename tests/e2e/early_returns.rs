@@ -21,7 +21,7 @@ fn full_with_one(server: SocketAddr) -> Setup {
     Setup::new(format!(
         "[[route]]\nname = \"main\"\nupstream = \"backend\"\n\n\
          [upstream.backend]\nservers = [\"{server}\"]\nmax_sessions = 1\n\n\
-         [defaults]\nqueue_timeout = \"200ms\"\n\n[protection]\nearly_returns = \"3/s\"\n"
+         [defaults]\nqueue_timeout = \"200ms\"\n\n[protection]\nearly_returns = \"3/s\"\nlag = \"off\"\n"
     ))
 }
 

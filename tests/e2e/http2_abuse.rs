@@ -74,6 +74,9 @@ async fn a_head_that_is_too_large_is_refused_and_kept_nowhere() {
     assert_eq!(answer.status, 431, "{answer:?}");
     // What is left of a block that nobody reads to its end is of no use for the next.
     let mut client = Http2::connect(&gate, &certificate).await.expect("Python is there");
+    // One that has asked for something is not on the clock of a first request.
+    let answer = client.answer(json!({ "do": "request", "name": "small", "headers": [] })).await;
+    assert_eq!(answer.status, 426, "{answer:?}");
     client.tell(json!({ "do": "flood", "kind": "fields", "count": 2000 })).await;
     assert_eq!(client.event("goaway").await["code"], "COMPRESSION_ERROR");
     client.event("lost").await;

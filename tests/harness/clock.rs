@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// How long a test waits for an event before it fails. Far above what any event takes on a loaded machine, so that
 /// reaching it means the event is not coming.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at something that cannot tell us when it changes: a file, a metrics page, a listener.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);

@@ -63,6 +63,14 @@ fn reloads(metrics: &Metrics, result: &str) -> f64 {
     metrics.sum("tidegate_tls_reloads_total", &[("result", result)])
 }
 
+/// Puts something else in the certificate's place at once: a file seen half written would be one failure more.
+fn replace(certificate: &Certificate, text: &[u8]) {
+    let file = certificate.certificate_file();
+    let new = file.with_extension("new");
+    fs::write(&new, text).expect("a new file");
+    fs::rename(new, file).expect("it takes the other's place");
+}
+
 async fn reloaded(gate: &Tidegate, result: &str, count: f64) {
     gate.metrics_where(result, |metrics| reloads(metrics, result) == count).await;
 }
@@ -153,12 +161,12 @@ async fn what_is_wrong_is_not_taken_and_what_is_right_again_is() {
 
     type Spoil = fn(&Certificate, &Certificate);
     let wrong: [(&str, Spoil); 4] = [
-        ("not the key", |used, next| _ = fs::copy(next.certificate_file(), used.certificate_file()).expect("a copy")),
+        ("not the key", |used, next| replace(used, &fs::read(next.certificate_file()).expect("a certificate"))),
         ("cut off", |used, next| {
             let text = fs::read(next.certificate_file()).expect("a certificate");
-            fs::write(used.certificate_file(), &text[..text.len() / 2]).expect("half of it");
+            replace(used, &text[..text.len() / 2]);
         }),
-        ("empty", |used, _| fs::write(used.certificate_file(), "").expect("an empty file")),
+        ("empty", |used, _| replace(used, b"")),
         ("gone", |used, _| fs::remove_file(used.certificate_file()).expect("a file less")),
     ];
     for (i, (what, spoil)) in wrong.into_iter().enumerate() {
