@@ -69,7 +69,7 @@ async fn a_chat_has_its_turn_beside_twenty_bulk_streams() {
 /// What passed of the bulk during each round trip of a chat, where any did, until enough of it has. When this test is
 /// kept from its work, bulk rests.
 async fn chat(proxy: SocketAddr, upstream: &Upstream, passed: &AtomicU64) -> Vec<u64> {
-    const ENOUGH: u64 = 1 << 30;
+    const ENOUGH: u64 = 3 << 30;
     let (mut client, mut server) = pair(proxy, upstream).await;
     let mut meanwhile = Vec::new();
     while meanwhile.iter().sum::<u64>() < ENOUGH {
