@@ -180,10 +180,11 @@ impl Endpoint {
         self.breaker.until()
     }
 
-    /// What it has lately shown it can take, per second; 0 while it takes nobody.
+    /// What it has lately shown it can take, per second; 0 while it takes nobody. In quiet times that is more than it
+    /// was ever given: its latency tells.
     pub(crate) fn shown_rate(&self, limits: &Limits, now: Instant) -> f64 {
         match self.room(limits, now) {
-            Room::Free | Room::Busy => self.rate.rate(now),
+            Room::Free | Room::Busy => self.rate.rate(now).max(self.gauge.shown_rate(now)),
             Room::Full | Room::Resting(_) => 0.0,
         }
     }

@@ -6,24 +6,24 @@
 //! (Ten times what a new endpoint can take, before a proxy that has just started, is else 4096 at once, and their work
 //! keeps it from all others for minutes.) Where the first answer took longer, what was sent before it may have swamped
 //! the endpoint, and shows nothing: those that share a processor all end late, and no latency among theirs is the base.
-//! So nothing is learned of them before there are 8 left. The first window of answers ends that: from then on it is 1.5
-//! times what was in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as
+//! So nothing is learned of them before there are 8 left. The first window of answers ends that: from then on it is
+//! [`HEADROOM`] times what was in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as
 //! fast as the base allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent
 //! more at once than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients
 //! falls on the survivors in one second, and what they then have at work is done minutes after its clients have left.)
 //!
-//! At strain it is 1.5 times what the endpoint carries without queueing, which by Little's law is rate x base latency =
+//! At strain it is [`HEADROOM`] times what the endpoint carries without queueing, which by Little's law is rate x base latency =
 //! mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
-//! time. At that bound an endpoint settles at 1.5 times its base latency: kept busy, hardly queued. It never falls
-//! below 1.5 times the most the endpoint has carried in the last ten minutes, of which nothing is forgotten at the
+//! time. At that bound an endpoint settles at as many times its base latency: kept busy, hardly queued. It never falls
+//! below [`HEADROOM`] times the most the endpoint has carried in the last ten minutes, of which nothing is forgotten at the
 //! bound: in a brown-out both the rate falls and the latency rises, and fewer at once would only idle it. Only
 //! handshakes lost, or a probe, take it lower.
 //!
 //! After it was down it begins at 4 and gains one place for each handshake answered: however slowly up to what it has
 //! carried before, since caches are cold and as many at once are as good as ever; then as above.
 //!
-//! The base latency is the lowest median seen. It rises only in windows without load, else strain would teach it that
-//! slow is normal. Where load never ends it can be wrong for long: learned from cold caches, or true before the
+//! The base latency is the usual median of windows without load; half of it is news, and taken at once. Under load it
+//! only falls, else strain would teach it that slow is normal. Where load never ends it can be wrong for long: learned from cold caches, or true before the
 //! endpoint's own database became slower. So an endpoint that is kept at its bound, of four or more, is probed every
 //! ten seconds with a quarter fewer for a second ([`Probe`]): if its rate does not fall, the lower bound and the base
 //! that explains it are kept. Never with more: beside other proxies before the same endpoint more always pays, and all
@@ -49,7 +49,7 @@ const RESTART: f64 = 4.0;
 /// One could not tell a slow endpoint from a slow client.
 const LOWEST: f64 = 2.0;
 /// Handshakes in flight over what the endpoint carries without queueing.
-const HEADROOM: f64 = 1.5;
+const HEADROOM: f64 = 1.35;
 /// Median over base that tells strain while the bound is loose.
 const STRAIN: f64 = 2.0;
 /// Scheduling noise that is no strain.
@@ -135,6 +135,12 @@ impl Gauge {
     /// Whether it has shown anything.
     pub(crate) fn is_known(&self) -> bool {
         self.base.is_some() || self.limit.is_some()
+    }
+
+    /// Handshakes a second that it can do, by Little's law: as many at once as it has carried without queueing, each
+    /// in its base latency. 0 while that is not known.
+    pub(crate) fn shown_rate(&self, now: Instant) -> f64 {
+        self.base.map_or(0.0, |base| self.carried.get(now) / base.max(NOISE_S))
     }
 
     /// One of so many endpoints. Beside others that have shown what they can take it begins like one that was down: it
@@ -246,8 +252,8 @@ impl Gauge {
         };
         let unknown = self.base.is_none();
         let base = match self.base {
-            Some(base) if median < base => median,
-            Some(base) if loaded => base,
+            Some(base) if median < base / 2.0 => median,
+            Some(base) if median >= base && loaded => base,
             Some(base) => base + (median - base) / 4.0,
             None => median,
         };

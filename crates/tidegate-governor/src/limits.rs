@@ -45,7 +45,7 @@ impl Default for Limits {
             max_message_rate: None,
             max_byte_rate: None,
             max_buffered_bytes: None,
-            max_waiting: 10_000,
+            max_waiting: 20_000,
             queue_timeout: Duration::from_millis(2500),
             retry_after: Duration::from_secs(1),
             spread: Duration::from_secs(5),

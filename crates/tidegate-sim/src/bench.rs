@@ -10,7 +10,7 @@ pub(crate) fn decision() -> f64 {
     const ROUNDS: u32 = 100_000;
     let limits = Limits {
         max_handshakes_per_server: Some(20),
-        max_waiting: 10_000,
+        max_waiting: 20_000,
         queue_timeout: Duration::from_millis(2500),
         retry_after: Duration::from_secs(1),
         spread: Duration::from_secs(5),

@@ -121,7 +121,10 @@ impl World<'_> {
         wished.insert(self.now, wish);
         *wished = wished.split_off(&self.now.saturating_sub(scaling.calm));
         let calmest = wished.values().copied().fold(1.0, f64::max).ceil() as usize;
-        self.wheel.push(self.now + scaling.every, Event::Scale);
+        // Who lost a session at the very end would have no time to come back.
+        if self.now + scaling.boot < self.scenario.horizon {
+            self.wheel.push(self.now + scaling.every, Event::Scale);
+        }
         let wish = (wish.ceil() as usize).min(self.endpoints.len());
         if wish > count + self.booting {
             for _ in count + self.booting..wish {

@@ -31,9 +31,9 @@ impl Own {
         #[allow(clippy::disallowed_methods)] // Only differences from it are ever used.
         let zero = Instant::now();
         // What the proxy sets when its configuration says nothing; but who has more than 100,000 clients behind one proxy
-        // lets more of them wait: the default is one in ten of these.
+        // lets more of them wait: the default is one in five of these.
         let defaults = Limits::default();
-        let limits = Limits { max_waiting: defaults.max_waiting.max(fleet.clients / 10), ..defaults };
+        let limits = Limits { max_waiting: defaults.max_waiting.max(fleet.clients / 5), ..defaults };
         Self {
             governor: Governor::new(limits, fleet.seed),
             zero,
