@@ -34,8 +34,9 @@ fn javascript(node: &Runtime, directory: &Path, block: &str, more: &str) -> Scri
     std::fs::copy(docs().join("tidegate-reconnect.js"), directory.join("tidegate-reconnect.js")).expect("a copy");
     std::os::unix::fs::symlink(node_modules(), directory.join("node_modules")).expect("a link");
     std::fs::write(directory.join("package.json"), r#"{"type": "module"}"#).expect("a file");
-    // Browsers have it; Node has it from 22 on.
-    let browser = "import { WebSocket } from 'undici';\nglobalThis.WebSocket = WebSocket;\n";
+    // Browsers have it; Node has it from 22 on. What a library says for people, SignalR for one, is no event.
+    let browser =
+        "import { WebSocket } from 'undici';\nglobalThis.WebSocket = WebSocket;\nconsole.info = console.error;\n";
     std::fs::write(directory.join("browser.js"), browser).expect("a file");
     let program = directory.join("client.js");
     std::fs::write(&program, format!("import './browser.js';\n{block}\n{more}\n")).expect("a file");

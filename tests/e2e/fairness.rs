@@ -19,9 +19,8 @@ pub(crate) fn one_worker(server: SocketAddr) -> Setup {
 
 /// Counted in bytes and not in seconds: how much bulk passes while a message of chat makes its round trip says how
 /// long the chat waits for its turn, on a fast machine and on a busy one. The chat has a thread of its own, so that it
-/// waits for the proxy's turns and not for this test's. What the kernel holds for a reader that was kept from its work,
-/// many MiB, it reads at once: such a burst is no turn of the proxy's, so the usual round trip is held to the letter and
-/// a rare one is not.
+/// waits for the proxy's turns and not for this test's. While that thread waits for a processor itself, bulk goes on
+/// passing: the usual round trip is held to the letter, and a rare one is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chat_has_its_turn_beside_twenty_bulk_streams() {
     const STREAMS: usize = 20;
