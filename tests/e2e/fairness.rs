@@ -26,8 +26,8 @@ async fn a_chat_has_its_turn_beside_twenty_bulk_streams() {
     const STREAMS: usize = 20;
     /// A turn of each stream on the way there and on the way back: 1 MiB and a last read.
     const USUAL: u64 = STREAMS as u64 * 2 * (MIB + MIB / 8);
-    /// And what the sockets on either side held already.
-    const RARE: u64 = 4 * USUAL;
+    /// A turn of 2 MiB of each on either way, and as much again for what the sockets held already.
+    const RARE: u64 = 8 * STREAMS as u64 * MIB;
     let upstream = Upstream::bind().await;
     let gate = one_worker(upstream.address()).start().await;
     let passed = Arc::new(AtomicU64::new(0));

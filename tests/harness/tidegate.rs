@@ -327,10 +327,8 @@ impl Tidegate {
     /// Puts a configuration in place without telling the process.
     pub fn write_config(&self, config: &str) {
         let socket = self.admin_socket.as_ref().map_or("off".into(), |path| path.display().to_string());
-        // A machine that is busy with other things is not what a test's clients are to be refused for.
-        let protection = if config.contains("[protection]") { "" } else { "[protection]\nlag = \"off\"\n\n" };
         let text = format!(
-            "{config}\n{protection}[[listen]]\naddress = \"{}\"\n{}\n[admin]\naddress = \"{}\"\nsocket = \"{socket}\"\n\n\
+            "{config}\n[[listen]]\naddress = \"{}\"\n{}\n[admin]\naddress = \"{}\"\nsocket = \"{socket}\"\n\n\
              [log]\naccess = \"{}\"\nlevel = \"debug,h2=info\"\n",
             self.listen,
             self.listener,

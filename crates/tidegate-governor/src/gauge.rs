@@ -7,17 +7,18 @@
 //! keeps it from all others for minutes.) Where the first answer took longer, what was sent before it may have swamped
 //! the endpoint, and shows nothing: those that share a processor all end late, and no latency among theirs is the base.
 //! So nothing is learned of them before there are 8 left. The first window of answers ends that: from then on it is
-//! [`HEADROOM`] times what was in flight, as far as that was earned, 8 at least, and gains one place for each handshake answered as
-//! fast as the base allows, that is doubles each round. An endpoint that shows no strain is not bound, only never sent
-//! more at once than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth of clients
-//! falls on the survivors in one second, and what they then have at work is done minutes after its clients have left.)
+//! [`HEADROOM`] times what was in flight, as far as that was earned, 8 at least, and gains one place for each handshake
+//! answered as fast as the base allows, that is doubles each round. An endpoint that shows no strain is not bound, only
+//! never sent more at once than twice what it has just borne. (Loose for as long as there is no strain, a zone's worth
+//! of clients falls on the survivors in one second, and what they then have at work is done minutes after its clients
+//! have left.)
 //!
-//! At strain it is [`HEADROOM`] times what the endpoint carries without queueing, which by Little's law is rate x base latency =
-//! mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted by idle
-//! time. At that bound an endpoint settles at as many times its base latency: kept busy, hardly queued. It never falls
-//! below [`HEADROOM`] times the most the endpoint has carried in the last ten minutes, of which nothing is forgotten at the
-//! bound: in a brown-out both the rate falls and the latency rises, and fewer at once would only idle it. Only
-//! handshakes lost, or a probe, take it lower.
+//! At strain it is [`HEADROOM`] times what the endpoint carries without queueing, which by Little's law is rate x base
+//! latency = mean in flight x base / latency; taking it from the handshakes in flight needs no clock and is not diluted
+//! by idle time. At that bound an endpoint settles at as many times its base latency: kept busy, hardly queued. It
+//! never falls below [`HEADROOM`] times the most the endpoint has carried in the last ten minutes, of which nothing is
+//! forgotten at the bound: in a brown-out both the rate falls and the latency rises, and fewer at once would only idle
+//! it. Only handshakes lost, or a probe, take it lower.
 //!
 //! After it was down it begins at 4 and gains one place for each handshake answered: however slowly up to what it has
 //! carried before, since caches are cold and as many at once are as good as ever; then as above.

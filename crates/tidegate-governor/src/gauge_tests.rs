@@ -42,6 +42,31 @@ fn an_endpoint_that_slows_settles_near_one_and_a_half_of_what_it_carries() {
 }
 
 #[test]
+fn the_base_is_the_usual_latency_and_half_of_it_is_news() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    let mut served_in = |ms: u64| {
+        for _ in 0..WINDOW_SAMPLES {
+            now += Duration::from_millis(100);
+            gauge.on_established(Duration::from_millis(ms), 1, None, now);
+        }
+        (gauge.base.expect("a window is full") * 1e3).round() as u64
+    };
+    assert_eq!([50, 42, 56, 20].map(&mut served_in), [50, 48, 50, 20]);
+}
+
+#[test]
+fn in_quiet_times_its_latency_tells_what_it_can_do() {
+    let (mut gauge, mut now) = (Gauge::default(), base());
+    assert_eq!(gauge.shown_rate(now), 0.0);
+    for _ in 0..50 {
+        now += Duration::from_millis(500);
+        gauge.on_established(BASE, 1, None, now);
+    }
+    let rate = gauge.shown_rate(now);
+    assert!((18.0..=20.0).contains(&rate), "two a second came, one at a time in 50 ms: {rate}");
+}
+
+#[test]
 fn after_an_outage_it_begins_at_four_and_doubles_each_good_round() {
     let (mut gauge, mut now) = (Gauge::default(), base());
     run(&mut gauge, &mut now, 1000, 20, 50);

@@ -312,6 +312,25 @@ fn a_dying_endpoint_lets_its_sessions_go_one_after_the_other() {
 }
 
 #[test]
+fn survivors_of_a_quiet_fleet_are_known_by_their_latency() {
+    let (mut governor, ids, mut now) = start(limits(), &["a", "b"]);
+    let mut permits = Vec::new();
+    for _ in 0..800 {
+        now += ms(200);
+        let mut permit = admitted(ask(&mut governor, now));
+        now += ms(50);
+        governor.observe(&mut permit, Outcome::Established { latency: ms(50) }, now);
+        permits.push(permit);
+    }
+    // Two a second came to each. At that rate 400 would be too many to be taken back soon, and be dealt over 5 s; one
+    // after the other in 50 ms each they are not.
+    assert_eq!(governor.pace(ids[0], now), Duration::ZERO);
+    let second = governor.pace(ids[0], now);
+    assert!((ms(8)..ms(10)).contains(&second), "{second:?}");
+    permits.into_iter().for_each(|permit| governor.release(permit, now));
+}
+
+#[test]
 fn the_longest_spans_do_not_overflow() {
     let forever = Duration::MAX;
     let limits = Limits { max_sessions: Some(0), queue_timeout: forever, retry_after: forever, ..limits() };

@@ -8,6 +8,7 @@ mod access;
 mod addresses;
 mod admin;
 mod affinity;
+mod alarm;
 mod announced;
 mod auth;
 mod body;

@@ -14,9 +14,9 @@ use std::{
 
 use tidegate_session::{Hold, Input, LegRecord, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
 use tidegate_wire::{CloseCode, CloseFrame, Limits, MAX_HEADER, Opcode, Sender, Step, Tally, Violation};
-use tokio::time::Sleep;
 
 use crate::{
+    alarm::{Alarm, come_back},
     buffer::{Buffer, Size, largest_frame},
     capacity::Slot,
     clock,
@@ -51,19 +51,8 @@ pub(crate) struct Splice {
     entry: Entry,
     counters: Arc<RouteCounters>,
     metrics: Arc<Metrics>,
-    sleep: Pin<Box<Sleep>>,
+    /// Of the session's next deadline.
     alarm: Alarm,
-}
-
-/// How far the session's next deadline is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Alarm {
-    Off,
-    /// It waits for `sleep`.
-    Set,
-    /// `sleep` is over. A worker that was kept from its work may have overslept, and what would have been in time lies in
-    /// the sockets: it is taken before anyone is called late.
-    Rung,
 }
 
 /// A session that is over.
@@ -111,8 +100,7 @@ impl Splice {
             entry,
             counters,
             metrics,
-            sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
-            alarm: Alarm::Off,
+            alarm: Alarm::new(),
         }
     }
 
@@ -517,27 +505,8 @@ impl Splice {
         self.flow(side.other()).drop_released();
     }
 
-    /// Sleeps until the session's next deadline. One that moved back is looked at when the earlier one comes.
-    fn arm(&mut self, cx: &mut Context<'_>) {
-        let Some(at) = self.session.poll_timeout().map(Into::into) else { return };
-        let set = match self.alarm {
-            Alarm::Off => true,
-            Alarm::Set => at < self.sleep.deadline() || self.sleep.is_elapsed(),
-            Alarm::Rung => false,
-        };
-        if set {
-            self.alarm = Alarm::Set;
-            self.sleep.as_mut().reset(at);
-            if self.sleep.as_mut().poll(cx).is_ready() {
-                self.alarm = Alarm::Rung;
-                come_back(cx);
-            }
-        }
-    }
-
     /// Does what is due.
     fn handle_alarm(&mut self, now: Instant) {
-        self.alarm = Alarm::Off;
         for side in Side::BOTH {
             // Who sends the rest of a large frame slowly is not silent.
             if self.leg(side).unmark() {
@@ -574,7 +543,7 @@ impl Future for Splice {
         if this.entry.take_hurry() {
             this.session.handle_hurry(now);
         }
-        let mut due = this.alarm == Alarm::Rung;
+        let mut due = this.alarm.take_rung();
         loop {
             for side in Side::BOTH {
                 this.pump(side, cx, now);
@@ -596,16 +565,13 @@ impl Future for Splice {
                 }
             }
             if !again {
-                this.arm(cx);
+                if let Some(at) = this.session.poll_timeout() {
+                    this.alarm.set(at, cx);
+                }
                 return Poll::Pending;
             }
         }
     }
-}
-
-/// Wakes this task behind the worker's next look at its sockets.
-fn come_back(cx: &mut Context<'_>) {
-    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
 }
 
 impl Drop for Splice {

@@ -13,6 +13,8 @@ use crate::{
 
 /// How long an endpoint that crashed is away.
 const CRASH: Ns = 20 * SECOND;
+/// Before the end of a run the scaler rests: who lost a session then would have no time to come back.
+const REST: Ns = 60 * SECOND;
 
 impl World<'_> {
     pub(super) fn act(&mut self, act: Act) {
@@ -121,8 +123,7 @@ impl World<'_> {
         wished.insert(self.now, wish);
         *wished = wished.split_off(&self.now.saturating_sub(scaling.calm));
         let calmest = wished.values().copied().fold(1.0, f64::max).ceil() as usize;
-        // Who lost a session at the very end would have no time to come back.
-        if self.now + scaling.boot < self.scenario.horizon {
+        if self.now + REST < self.scenario.horizon {
             self.wheel.push(self.now + scaling.every, Event::Scale);
         }
         let wish = (wish.ceil() as usize).min(self.endpoints.len());
