@@ -141,8 +141,8 @@ pub(crate) static DEFAULTS: Section = Section {
             doc: "Most handshakes that wait before the 101, per route; above it 503. Where the upstream has a `tenant` or \
                   `classes`, it is one of the tenant with the most of them that is told 503, of the class with the most \
                   for its share: a newcomer of the others takes its place.",
-            reason: "Each costs a socket and a few KiB: a storm is bounded at about 100 MiB. Those told 503 come back \
-                     late: some libraries stay away for a minute and more after a status.",
+            reason: "Each costs a socket and some 11 KiB: a storm is bounded at 230 MiB. Those told 503 come back late: \
+                     some libraries stay away for a minute and more after a status.",
         },
         Key {
             name: "on_overload",
