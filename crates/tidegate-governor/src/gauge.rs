@@ -18,18 +18,20 @@
 //! by idle time. At that bound an endpoint settles at as many times its base latency: kept busy, hardly queued. It
 //! never falls below [`HEADROOM`] times the most the endpoint has carried in the last ten minutes, of which nothing is
 //! forgotten at the bound: in a brown-out both the rate falls and the latency rises, and fewer at once would only idle
-//! it. Only handshakes lost, or a probe, take it lower.
+//! it. Only handshakes lost, or a probe, take it lower. Where fewer than half of the bound are in flight in the mean,
+//! what is slow is not so for their number. And as long as handshakes at the bound take no longer than the base latency,
+//! it gains one place with each window: a bound of two can show no more than two.
 //!
 //! After it was down it begins at 4 and gains one place for each handshake answered: however slowly up to what it has
 //! carried before, since caches are cold and as many at once are as good as ever; then as above.
 //!
 //! The base latency is the usual median of windows without load; half of it is news, and taken at once. Under load it
-//! only falls, else strain would teach it that slow is normal. Where load never ends it can be wrong for long: learned from cold caches, or true before the
-//! endpoint's own database became slower. So an endpoint that is kept at its bound, of four or more, is probed every
-//! ten seconds with a quarter fewer for a second ([`Probe`]): if its rate does not fall, the lower bound and the base
-//! that explains it are kept. Never with more: beside other proxies before the same endpoint more always pays, and all
-//! would climb. A declared bound is the operator's word: only after an outage it stays below, until it has come that
-//! far.
+//! only falls, else strain would teach it that slow is normal. Where load never ends it can be wrong for long: learned
+//! from cold caches, or true before the endpoint's own database became slower. So an endpoint that is kept at its
+//! bound, of four or more, is probed every ten seconds for a second with no more than it is thought to carry
+//! ([`Probe`]): if its rate does not fall, the lower bound and the base that explains it are kept. Never with many
+//! more: beside other proxies before the same endpoint more always pays, and all would climb. A declared bound is the
+//! operator's word: only after an outage it stays below, until it has come that far.
 
 use std::time::{Duration, Instant};
 
@@ -50,11 +52,13 @@ const RESTART: f64 = 4.0;
 /// One could not tell a slow endpoint from a slow client.
 const LOWEST: f64 = 2.0;
 /// Handshakes in flight over what the endpoint carries without queueing.
-const HEADROOM: f64 = 1.35;
+const HEADROOM: f64 = 1.2;
 /// Median over base that tells strain while the bound is loose.
 const STRAIN: f64 = 2.0;
 /// Scheduling noise that is no strain.
 const NOISE_S: f64 = 0.002;
+/// Mean in flight over the bound from which on their number is what makes them slow.
+const CROWDED: f64 = 0.5;
 /// In flight that is no load while the bound is loose.
 const UNLOADED: f64 = 8.0;
 const WINDOW_SAMPLES: u32 = 10;
@@ -265,6 +269,7 @@ impl Gauge {
         }
         let measured = self.measured();
         self.carried.note(measured / HEADROOM, now);
+        let used = self.limit.map_or(1.0, |limit| self.window.mean() / limit);
         let age = self.window.age(now);
         self.window = Window::default();
         if unknown && self.limit.is_none() {
@@ -273,7 +278,7 @@ impl Gauge {
         }
         let tolerated = if self.limit.is_some() { HEADROOM } else { STRAIN };
         let strained = median > tolerated * base + NOISE_S;
-        if strained && loaded {
+        if strained && loaded && used >= CROWDED {
             // At its bound it cannot show again what it carried: only a probe may forget that.
             self.carried.hold(age, now);
             let limit = self.limit.map_or(measured, |limit| limit.min(f64::midpoint(limit, measured)));
@@ -287,6 +292,9 @@ impl Gauge {
             && peak >= *limit / 2.0
         {
             *limit = limit.max(measured);
+            if peak >= limit.round() && median <= base + NOISE_S {
+                *limit += 1.0;
+            }
         }
     }
 
@@ -309,9 +317,8 @@ impl Gauge {
     /// [`HEADROOM`] times what the endpoint carried without queueing, by this window.
     fn measured(&self) -> f64 {
         let Some(median) = self.window.median() else { return 0.0 };
-        let mean = self.window.in_flight as f64 / f64::from(self.window.count);
         let base = self.base.map_or(median, |base| base.min(median));
-        HEADROOM * mean * if median > 0.0 { base / median } else { 1.0 }
+        HEADROOM * self.window.mean() * if median > 0.0 { base / median } else { 1.0 }
     }
 }
 
@@ -322,6 +329,11 @@ impl Window {
         self.count += 1;
         self.in_flight += u64::from(in_flight);
         self.peak = self.peak.max(in_flight);
+    }
+
+    /// In flight. 0 without a sample.
+    fn mean(&self) -> f64 {
+        self.in_flight as f64 / f64::from(self.count.max(1))
     }
 
     fn age(&self, now: Instant) -> Duration {
@@ -388,7 +400,7 @@ impl Probe {
                 return Step::Rest;
             }
             let next = *self.next.get_or_insert(now + PROBE_FIRST);
-            let tried = (limit * 0.75).min(limit - 1.0);
+            let tried = (limit / HEADROOM).min(limit - 1.0);
             if now < next || tried < LOWEST + 1.0 {
                 return Step::Rest;
             }
