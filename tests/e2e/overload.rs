@@ -13,11 +13,14 @@ use crate::session::{assert_ours, exchange, hint};
 
 /// A tidegate whose upstream takes one session.
 async fn one_at_most(server: SocketAddr, defaults: &str) -> Tidegate {
-    let config = format!(
+    Setup::new(one_session_at_a_time(server, defaults)).start().await
+}
+
+fn one_session_at_a_time(server: SocketAddr, defaults: &str) -> String {
+    format!(
         "[[route]]\nname = \"main\"\nupstream = \"backend\"\n\n\
          [upstream.backend]\nservers = [\"{server}\"]\nmax_sessions = 1\n\n[defaults]\n{defaults}\n"
-    );
-    Setup::new(config).start().await
+    )
 }
 
 #[tokio::test]
@@ -110,6 +113,42 @@ async fn past_the_cap_of_waiting_clients_there_is_503() {
     upstream.accept().await;
     let waited = answers.join_next().await.expect("one more").expect("an answer");
     assert!(waited.is_ok(), "the one that waited enters");
+}
+
+#[tokio::test]
+async fn past_the_memory_for_waiting_clients_there_is_503() {
+    let upstream = Upstream::bind().await;
+    let defaults = "queue_timeout = \"60s\"\nmax_waiting_bytes = \"32KiB\"";
+    let gate = one_at_most(upstream.address(), defaults).await;
+    let (client, server) = pair(gate.address(), &upstream).await;
+    let first = park(&gate, "/", 1).await;
+    let wordy = Handshake::to(gate.address()).header("Cookie", &"x".repeat(14 << 10));
+
+    let refused = wordy.refusal().await;
+    assert_eq!(refused.status, 503);
+    refused.header("Retry-After").expect("a hint").parse::<u32>().expect("whole seconds");
+    let record = gate.record().await;
+    assert_eq!((record.event(), record.text("limit")), ("refused", "max_waiting_bytes"));
+    let metrics = gate.metrics().await;
+    assert_eq!(metrics.sum(name::LIMIT_HITS, &[("limit", "max_waiting_bytes"), ("action", "reject")]), 1.0);
+    assert_eq!(metrics.sum("tidegate_governor_waiting_bytes_limit", &[]), 32768.0);
+    let held = metrics.sum("tidegate_governor_waiting_bytes", &[]);
+    assert!((2048.0..16384.0).contains(&held), "{held}");
+    let seen = gate.ask("/governor").await;
+    let seen: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
+    let queue = &seen["upstreams"]["backend"]["queue"];
+    assert_eq!(queue["bytes"], serde_json::json!({ "used": held as u64, "limit": 32768, "source": "declared" }));
+    assert_eq!(queue["clients"]["used"], 1);
+
+    // With more of it the same client waits, and comes in when it is its turn.
+    assert!(gate.reload(&one_session_at_a_time(upstream.address(), &defaults.replace("32", "128"))).await);
+    let waiting = tokio::spawn(async move { wordy.open().await });
+    let metrics = gate.metrics_where("two that wait", |metrics| metrics.waiting() == 2.0).await;
+    assert!(metrics.sum("tidegate_governor_waiting_bytes", &[]) > held + 28672.0, "its head, twice");
+    let ((), server) = tokio::join!(leave(client, server), upstream.accept());
+    let ((), mut server) = tokio::join!(leave(first.await.expect("a 101"), server), upstream.accept());
+    exchange(&mut waiting.await.expect("a 101"), &mut server).await;
+    assert_eq!(gate.metrics().await.sum("tidegate_governor_waiting_bytes", &[]), 0.0);
 }
 
 #[tokio::test]

@@ -171,6 +171,7 @@ fn numbers() {
     check_in("[defaults]", "max_waiting = -1", 15, "out of bounds: 0 to 1000000");
     check_in("[defaults]", "max_waiting = 99999999999999999999999", 15, "out of bounds");
     check_in("[defaults]", "max_waiting = \"10\"", 15, "without quotes: 10");
+    check_in("[defaults]", "max_waiting_bytes = \"0B\"", 21, "out of bounds");
     check_in("[defaults]", "frame_rate = 100", 14, "rates are strings: \"100/s\"");
     check_in("[defaults]", "frame_rate = \"100/m\"", 14, "a whole number a second");
     check_in("[defaults]", "control_rate = \"0/s\"", 16, "out of bounds: 1/s to 1000000/s");

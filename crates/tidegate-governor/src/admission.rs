@@ -36,6 +36,8 @@ pub struct Ask<'a> {
     /// however many clients each of them has, and where sessions are limited those go first that hold fewer. Default 0:
     /// all are of one tenant.
     pub tenant: u64,
+    /// What the caller holds for this client while it waits. Default 0.
+    pub bytes: u32,
     /// The client's address as a number (IPv4 whole, IPv6 its /64): in overload who came back at once after a refusal
     /// goes behind who stayed away. `None`: not known, treated as never refused.
     pub address: Option<u64>,
@@ -138,8 +140,8 @@ pub enum Reason {
     NoUpstream,
     /// An endpoint said so itself, and no other can take the client.
     UpstreamOverloaded,
-    /// `max_waiting` clients are parked, and this one's tenant has the most of them, or had when another took its
-    /// place. Told at once, by an HTTP status.
+    /// `max_waiting` clients are parked, or `max_waiting_bytes` held for them, and this one's tenant has the most of
+    /// them, or had when another took its place. Told at once, by an HTTP status.
     QueueFull,
 }
 

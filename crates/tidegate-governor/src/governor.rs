@@ -20,8 +20,6 @@ use crate::{
 /// Why a client does not enter, and by which limit.
 type Why = (Reason, Option<&'static str>);
 
-const QUEUE_FULL: Why = (Reason::QueueFull, Some("max_waiting"));
-
 /// One upstream's governor; the caller holds it in a mutex and calls it on handshakes and session ends only (never
 /// per message).
 ///
@@ -86,7 +84,7 @@ impl Governor {
     }
 
     /// Live-reloadable. Clients parked already keep their deadlines and their places, even above a lower
-    /// `max_waiting`; sessions above a lower limit live on, and nobody enters until there are fewer.
+    /// `max_waiting` or `max_waiting_bytes`; sessions above a lower limit live on, and nobody enters until there are fewer.
     pub fn set_limits(&mut self, limits: Limits, now: Instant) {
         self.queue.measure(now);
         self.queue.set_shares(&limits.shares);
@@ -169,17 +167,22 @@ impl Governor {
             let why = self.obstacle(now);
             return Verdict::Refuse(self.refuse(why, ask.address, holder, now));
         }
-        if self.queue.len() >= self.limits.max_waiting as usize {
-            let Some(displaced) = self.queue.gives_way(ask.class, ask.tenant) else {
-                return Verdict::Refuse(self.refuse(QUEUE_FULL, ask.address, holder, now));
+        // Those above a limit that was lowered keep their places: as much gives way as comes.
+        let (clients, bytes) = (self.queue.len(), self.queue.bytes());
+        while let Some(limit) = self.queue_full(ask.bytes)
+            && (self.queue.len() == clients || bytes - self.queue.bytes() < u64::from(ask.bytes))
+        {
+            let why = (Reason::QueueFull, Some(limit));
+            let Some(displaced) = self.gives_way(&ask) else {
+                return Verdict::Refuse(self.refuse(why, ask.address, holder, now));
             };
-            let refusal = self.refuse_parked(displaced, QUEUE_FULL, now);
+            let refusal = self.refuse_parked(displaced, why, now);
             self.displaced.push(Event { ticket: displaced, verdict: Parked::Refuse(refusal) });
         }
         let lane = ask.address.map_or(0, |address| self.returns.lane(address, now));
-        let Ask { class, tenant, tried, wish, address, .. } = ask;
+        let Ask { class, tenant, tried, wish, bytes, address, .. } = ask;
         self.holders.waits(holder);
-        let newcomer = Newcomer { class, tenant, holder, lane, address, tried, wish, deadline };
+        let newcomer = Newcomer { class, tenant, holder, lane, address, tried, wish, bytes, deadline };
         Verdict::Wait(self.queue.park(newcomer, now), deadline)
     }
 
@@ -323,6 +326,9 @@ impl Governor {
             endpoints: self.fleet.endpoints.iter().map(|e| e.snapshot(&self.limits, now)).collect(),
             live: self.live(),
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            waiting_bytes: self.queue.bytes(),
+            max_waiting: self.limits.max_waiting,
+            max_waiting_bytes: self.limits.max_waiting_bytes,
             overloaded: self.queue.overloaded(),
             issued: self.issued,
             returned: self.returned,
@@ -424,6 +430,20 @@ impl Governor {
         self.peak.note(self.live().into(), now);
         self.holders.takes(holder);
         Permit { endpoint, serial, stage: Stage::Handshake, class, holder }
+    }
+
+    /// The limit that keeps one more from waiting, for which so many bytes would be held.
+    fn queue_full(&self, more: u32) -> Option<&'static str> {
+        if self.queue.len() >= self.limits.max_waiting as usize {
+            return Some("max_waiting");
+        }
+        (self.queue.bytes() + u64::from(more) > self.limits.max_waiting_bytes).then_some("max_waiting_bytes")
+    }
+
+    /// Who gives its place to this one, of those who can make enough room.
+    fn gives_way(&mut self, ask: &Ask<'_>) -> Option<Ticket> {
+        let fits = u64::from(ask.bytes) <= self.limits.max_waiting_bytes;
+        if fits { self.queue.gives_way(ask.class, ask.tenant) } else { None }
     }
 
     fn obstacle(&self, now: Instant) -> Why {

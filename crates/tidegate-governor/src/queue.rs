@@ -46,6 +46,8 @@ pub(crate) struct Queue {
     deadlines: BTreeSet<(Instant, Ticket)>,
     fair: Fair<Lanes>,
     crowds: Crowds,
+    /// What is held for all that are parked.
+    bytes: u64,
     parked_total: u64,
     shed_total: u64,
     delay: Delay,
@@ -63,6 +65,8 @@ pub(crate) struct Newcomer<'a> {
     /// Endpoints that have refused it already.
     pub(crate) tried: &'a [EndpointId],
     pub(crate) wish: Wish,
+    /// Held for it by whoever asks for it.
+    pub(crate) bytes: u32,
     pub(crate) deadline: Instant,
 }
 
@@ -89,6 +93,7 @@ struct Client {
     address: Option<u64>,
     tried: Vec<EndpointId>,
     wish: Wish,
+    bytes: u32,
     parked_at: Instant,
     deadline: Instant,
 }
@@ -123,6 +128,11 @@ struct Delay {
 impl Queue {
     pub(crate) fn len(&self) -> usize {
         self.clients.len() - self.free.len()
+    }
+
+    /// What is held for those that are parked.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn overloaded(&self) -> bool {
@@ -175,7 +185,7 @@ impl Queue {
         let place = self.free.pop().unwrap_or(self.clients.len() as u32);
         let ticket = Ticket { serial: self.parked_total, place };
         self.parked_total += 1;
-        let Newcomer { class, tenant, holder, lane, address, tried, wish, deadline } = client;
+        let Newcomer { class, tenant, holder, lane, address, tried, wish, bytes, deadline } = client;
         let tenant = self.fair.known_as(class, tenant);
         let client = Client {
             ticket,
@@ -189,6 +199,7 @@ impl Queue {
             address,
             tried: tried.to_vec(),
             wish,
+            bytes,
             parked_at: now,
             deadline,
         };
@@ -199,6 +210,7 @@ impl Queue {
         self.placed.push(place, &mut self.clients, by_age);
         self.fair.enter(class, tenant).0[lane].placed.push(place, &mut self.clients, in_lane);
         self.crowds.join(fair::index(class), tenant);
+        self.bytes += u64::from(bytes);
         self.deadlines.insert((deadline, ticket));
         ticket
     }
@@ -287,8 +299,9 @@ impl Queue {
 
     /// Whether it was parked.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
-        let Some(&Client { class, tenant, lane, stage, deadline, .. }) = self.get(ticket) else { return false };
+        let Some(&Client { class, tenant, lane, stage, bytes, deadline, .. }) = self.get(ticket) else { return false };
         self.crowds.leave(fair::index(class), tenant);
+        self.bytes -= u64::from(bytes);
         let place = ticket.place;
         if stage == Stage::Placed {
             self.placed.remove(place, &mut self.clients, by_age);
@@ -385,6 +398,7 @@ mod tests {
             address: None,
             tried: &[],
             wish: Wish::Any,
+            bytes: 1,
             deadline,
         }
     }
@@ -494,7 +508,7 @@ mod tests {
         let (mut queue, now) = (Queue::default(), base());
         let tickets: Vec<Ticket> = (0..10_000).map(|_| queue.park(client(now + INTERVAL), now)).collect();
         assert!(tickets.iter().rev().all(|&ticket| queue.remove(ticket) && !queue.remove(ticket)));
-        assert_eq!((queue.len(), queue.deadlines.len(), queue.fair.len()), (0, 0, 0));
+        assert_eq!((queue.len(), queue.bytes(), queue.deadlines.len(), queue.fair.len()), (0, 0, 0, 0));
         assert!(queue.placed.is_empty());
     }
 

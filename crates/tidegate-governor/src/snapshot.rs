@@ -13,6 +13,12 @@ pub struct Snapshot {
     pub live: u32,
     /// Parked clients, the shed ones included.
     pub waiting: u32,
+    /// What their owner holds for them, in bytes.
+    pub waiting_bytes: u64,
+    /// As many, and as much, as may be.
+    pub max_waiting: u32,
+    /// In bytes.
+    pub max_waiting_bytes: u64,
     /// The queue is in overload: newest first, and clients are shed.
     pub overloaded: bool,
     /// Permits ever issued.

@@ -185,6 +185,38 @@ fn past_max_waiting_the_answer_comes_at_once() {
 }
 
 #[test]
+fn past_max_waiting_bytes_too_and_only_as_many_give_way_as_have_to() {
+    let some = Limits { max_sessions: Some(0), max_waiting_bytes: 1000, ..limits() };
+    let (mut governor, _, now) = start(some.clone(), &["a"]);
+    let of = |governor: &mut Governor, tenant, bytes| governor.admit(Ask { tenant, bytes, ..Ask::default() }, now);
+    let waiting: Vec<Ticket> = (0..10).map(|_| parked(of(&mut governor, 1, 100)).0).collect();
+    let refusal = refused(of(&mut governor, 1, 1));
+    assert_eq!((refusal.reason, refusal.limit), (Reason::QueueFull, Some("max_waiting_bytes")));
+
+    parked(of(&mut governor, 2, 250));
+    let gone = displaced(&mut governor, now);
+    assert_eq!(gone.len(), 3, "{gone:?}");
+    assert!(gone.iter().all(|ticket| waiting[7..].contains(ticket)), "the last that came");
+    assert_eq!(governor.snapshot(now).waiting_bytes, 950);
+
+    assert_eq!(refused(of(&mut governor, 3, 1001)).limit, Some("max_waiting_bytes"), "more than there is in all");
+    governor.set_limits(Limits { max_waiting_bytes: 2000, ..some.clone() }, now);
+    parked(of(&mut governor, 1, 1000));
+    governor.set_limits(some, now);
+    parked(of(&mut governor, 2, 100));
+    assert_eq!(displaced(&mut governor, now).len(), 1, "those above a lower limit keep their places");
+}
+
+/// Who gave its place to another.
+fn displaced(governor: &mut Governor, now: Instant) -> Vec<Ticket> {
+    let next = || match governor.poll_event(now)? {
+        Event { ticket, verdict: Parked::Refuse(Refusal { reason: Reason::QueueFull, .. }) } => Some(ticket),
+        other => panic!("{other:?}"),
+    };
+    std::iter::from_fn(next).collect()
+}
+
+#[test]
 fn a_client_that_asks_again_waits_once_in_all() {
     let (mut governor, _, now) = start(Limits { max_sessions: Some(0), ..limits() }, &["a"]);
     let again = |deadline| Ask { tried: &[], deadline: Some(deadline), ..Ask::default() };

@@ -14,7 +14,7 @@ use tidegate_governor::{
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
-    Ask { tried: Vec<usize>, within_ms: Option<u64>, wish: usize, of: (u8, u64, Option<u64>) },
+    Ask { tried: Vec<usize>, within_ms: Option<u64>, wish: usize, of: (u8, u64, Option<u64>, u32) },
     Health(usize, bool),
     Cancel(usize),
     Observe(usize, Outcome),
@@ -49,6 +49,8 @@ struct Caller {
     sessions: Vec<Permit>,
     ended: Vec<Permit>,
     waiting: BTreeMap<Ticket, Instant>,
+    /// What is held for each that ever waited.
+    bytes: BTreeMap<Ticket, u32>,
     /// They are of several classes and tenants.
     mixed: bool,
     issued: u64,
@@ -71,6 +73,7 @@ impl Caller {
             sessions: Vec::new(),
             ended: Vec::new(),
             waiting: BTreeMap::new(),
+            bytes: BTreeMap::new(),
             mixed,
             issued: 0,
             returned: 0,
@@ -140,8 +143,8 @@ impl Caller {
         self.check();
     }
 
-    fn ask(&mut self, tried: &[usize], within_ms: Option<u64>, wish: usize, of: (u8, u64, Option<u64>)) {
-        let (class, tenant, address) = of;
+    fn ask(&mut self, tried: &[usize], within_ms: Option<u64>, wish: usize, of: (u8, u64, Option<u64>, u32)) {
+        let (class, tenant, address, bytes) = of;
         let (class, tenant) = if self.mixed { (class, tenant) } else { (0, 0) };
         let tried: Vec<_> = tried.iter().filter_map(|&i| self.ids.get(i).copied()).collect();
         let wish = match self.ids.get(wish) {
@@ -150,13 +153,15 @@ impl Caller {
             None => Wish::Any,
         };
         let deadline = within_ms.map(|within| self.now + ms(within));
-        let ask = Ask { tried: &tried, deadline, wish, class, tenant, address };
+        let ask = Ask { tried: &tried, deadline, wish, class, tenant, bytes, address };
         match self.governor.admit(ask, self.now) {
             Verdict::Admit(permit) => self.enter(permit),
             Verdict::Wait(ticket, deadline) => {
                 assert!(deadline > self.now && deadline <= self.now + self.limits.queue_timeout);
-                // Another of them may have given way, and hears of it next.
+                self.bytes.insert(ticket, bytes);
+                // Others of them may have given way, and hear of it next.
                 assert!(self.mixed || self.waiting.len() < self.limits.max_waiting as usize);
+                assert!(self.mixed || self.held() + u64::from(bytes) <= self.limits.max_waiting_bytes);
                 assert!(self.waiting.insert(ticket, deadline).is_none(), "a ticket is given once");
             }
             Verdict::Refuse(refusal) => self.turn_away(refusal),
@@ -225,6 +230,10 @@ impl Caller {
         self.said.push(hint.to_string());
     }
 
+    fn held(&self) -> u64 {
+        self.waiting.keys().map(|ticket| u64::from(self.bytes[ticket])).sum()
+    }
+
     fn check(&self) {
         let held = self.governor.snapshot(self.now);
         let live = self.handshakes.len() + self.sessions.len() + self.ended.len();
@@ -234,6 +243,7 @@ impl Caller {
         assert_eq!(held.endpoints.iter().map(|e| e.sessions as usize).sum::<usize>(), self.sessions.len());
         assert_eq!(held.endpoints.iter().map(|e| (e.sessions + e.handshakes) as usize).sum::<usize>(), live);
         assert_eq!(held.waiting as usize, self.waiting.len());
+        assert_eq!(held.waiting_bytes, self.held());
         let classes = held.classes.iter().fold((0, 0), |sum, of| (sum.0 + of.live, sum.1 + of.waiting));
         assert_eq!(classes, (held.live, held.waiting));
         assert!(self.waiting.values().all(|&deadline| deadline > self.now), "a wait outlived its deadline");
@@ -263,13 +273,14 @@ fn limits() -> impl Strategy<Value = Limits> {
     let cap = || prop::option::of(0_u32..6);
     let times = (0_u64..3000, 0_u64..3000, 0_u64..6000);
     let mode = prop_oneof![4 => Just(Mode::Enforce), 1 => Just(Mode::Observe)];
-    (cap(), cap(), cap(), 0_u32..20, 1_u32..4, times, mode).prop_map(
-        |(max_sessions, max_sessions_per_server, max_handshakes_per_server, max_waiting, max_tenants, times, mode)| {
+    (cap(), cap(), cap(), (0_u32..20, 0_u64..3000), 1_u32..4, times, mode).prop_map(
+        |(max_sessions, max_sessions_per_server, max_handshakes_per_server, waiting, max_tenants, times, mode)| {
             Limits {
                 max_sessions,
                 max_sessions_per_server,
                 max_handshakes_per_server,
-                max_waiting,
+                max_waiting: waiting.0,
+                max_waiting_bytes: waiting.1,
                 queue_timeout: ms(times.0),
                 retry_after: ms(times.1),
                 spread: ms(times.2),
@@ -302,7 +313,7 @@ fn configure() -> impl Strategy<Value = Step> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let of = (0_u8..5, 0_u64..3, prop::option::of(0_u64..4));
+    let of = (0_u8..5, 0_u64..3, prop::option::of(0_u64..4), 0_u32..500);
     let within = prop::option::weighted(0.2, 0_u64..3000);
     let ask = (prop::collection::vec(0_usize..4, 0..3), within, 0_usize..6, of);
     prop_oneof![

@@ -55,8 +55,8 @@ struct Inner {
     /// What endpoints announce counts.
     heeds_endpoints: bool,
     waiting: HashMap<Ticket, Waiter>,
-    /// How many of them came by each route.
-    parked: HashMap<String, u32>,
+    /// What each route has of them.
+    parked: HashMap<String, Parking>,
     /// When the clockwork will look at it by itself.
     armed: Option<Instant>,
 }
@@ -65,6 +65,14 @@ struct Inner {
 struct Waiter {
     tell: oneshot::Sender<Parked>,
     route: Arc<Route>,
+    bytes: u32,
+}
+
+/// The clients of a route that wait, and what is held for them.
+#[derive(Default)]
+struct Parking {
+    clients: u32,
+    bytes: u64,
 }
 
 impl Inner {
@@ -77,10 +85,27 @@ impl Inner {
         })
     }
 
+    fn start_waiting(&mut self, ticket: Ticket, waiter: Waiter) {
+        let parked = self.parked.entry(waiter.route.name.clone()).or_default();
+        parked.clients += 1;
+        parked.bytes += u64::from(waiter.bytes);
+        self.waiting.insert(ticket, waiter);
+    }
+
+    /// The limit that those of this route who wait are beyond.
+    fn exceeded(&self, route: &Route) -> Option<&'static str> {
+        let parked = self.parked.get(&route.name)?;
+        if parked.clients > route.max_waiting {
+            return Some("max_waiting");
+        }
+        (parked.bytes > route.max_waiting_bytes).then_some("max_waiting_bytes")
+    }
+
     fn stop_waiting(&mut self, ticket: Ticket) -> Option<Waiter> {
         let waiter = self.waiting.remove(&ticket)?;
         if let Some(parked) = self.parked.get_mut(&waiter.route.name) {
-            *parked = parked.saturating_sub(1);
+            parked.clients = parked.clients.saturating_sub(1);
+            parked.bytes = parked.bytes.saturating_sub(waiter.bytes.into());
         }
         Some(waiter)
     }
@@ -126,6 +151,7 @@ impl Capacity {
         // Each of its routes holds its own clients to its own bounds: the governor's are those of all together.
         let routes = || routes.iter().filter(|route| route.upstream == upstream.name);
         limits.max_waiting = routes().fold(0, |sum: u32, route| sum.saturating_add(route.max_waiting));
+        limits.max_waiting_bytes = routes().fold(0, |sum: u64, route| sum.saturating_add(route.max_waiting_bytes));
         limits.queue_timeout = routes().map(|route| route.queue_timeout).max().unwrap_or(limits.queue_timeout);
         limits.spread = routes().map(|route| route.spread).max().unwrap_or(limits.spread);
         limits.retry_after = routes().map(|route| route.retry_after).min().unwrap_or(limits.retry_after);

@@ -19,8 +19,9 @@ use crate::{
 /// Who asks to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visitor {
-    /// An upgrade whose client can be told by a Close, and so can be made to wait.
-    Patient,
+    /// An upgrade whose client can be told by a Close, and so can be made to wait. Meanwhile so many bytes are held for
+    /// it.
+    Patient { held: u32 },
     /// An upgrade that is told by a status, at once.
     Impatient,
     /// A plain request.
@@ -72,7 +73,7 @@ async fn limit(facts: &mut Facts, visitor: Visitor) -> Result<(), Denied> {
         (Some(OnIpLimit::Http503), _) => Some(StatusCode::SERVICE_UNAVAILABLE),
         (_, Visitor::Plain) => Some(StatusCode::TOO_MANY_REQUESTS),
         (None, Visitor::Impatient) => Some(StatusCode::SERVICE_UNAVAILABLE),
-        (Some(OnIpLimit::Close1013), _) | (None, Visitor::Patient) => None,
+        (Some(OnIpLimit::Close1013), _) | (None, Visitor::Patient { .. }) => None,
     };
     let ask = |facts: &mut Facts| {
         let (route, now) = (facts.route.name.clone(), clock::now());
@@ -83,8 +84,8 @@ async fn limit(facts: &mut Facts, visitor: Visitor) -> Result<(), Denied> {
         shared.addresses.ask(&route, ip, &limits, now)
     };
     let mut asked = ask(facts);
-    let parked = match (asked, status) {
-        (Err(_), None) => Parked::enter(facts),
+    let parked = match (asked, status, visitor) {
+        (Err(_), None, Visitor::Patient { held }) => Parked::enter(facts, held),
         _ => None,
     };
     if let Some(parked) = &parked {
@@ -120,21 +121,24 @@ async fn limit(facts: &mut Facts, visitor: Visitor) -> Result<(), Denied> {
 struct Parked {
     shared: std::sync::Arc<crate::shared::Shared>,
     until: Instant,
+    held: u32,
 }
 
 impl Parked {
-    fn enter(facts: &Facts) -> Option<Self> {
-        let shared = facts.client.worker.shared.clone();
+    fn enter(facts: &Facts, held: u32) -> Option<Self> {
+        let (route, shared) = (&facts.route, facts.client.worker.shared.clone());
         // Drawn, so that those who came together do not all leave together.
         let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
-        let parked = Self { until: clock::now() + facts.route.queue_timeout.mul_f64(share), shared };
-        let before = parked.shared.parked.fetch_add(1, Relaxed);
-        (before < facts.route.max_waiting as usize).then_some(parked)
+        let parked = Self { until: clock::now() + route.queue_timeout.mul_f64(share), shared, held };
+        let clients = parked.shared.parked.fetch_add(1, Relaxed) + 1;
+        let bytes = parked.shared.parked_bytes.fetch_add(held.into(), Relaxed) + u64::from(held);
+        (clients <= route.max_waiting as usize && bytes <= route.max_waiting_bytes).then_some(parked)
     }
 }
 
 impl Drop for Parked {
     fn drop(&mut self) {
         self.shared.parked.fetch_sub(1, Relaxed);
+        self.shared.parked_bytes.fetch_sub(self.held.into(), Relaxed);
     }
 }

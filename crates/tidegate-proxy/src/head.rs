@@ -53,9 +53,18 @@ pub(crate) fn clean(
     sanitized
 }
 
+/// Beside what a client says, its head has of ours no more than this, in bytes.
+const OURS: usize = 128;
+
+/// How many bytes a head has, or a few more: as it came, and as it goes upstream.
+pub(crate) fn len(request: &Parts) -> usize {
+    let fields = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    request.uri.path_and_query().map_or(1, |target| target.as_str().len()) + fields.sum::<usize>() + OURS
+}
+
 /// The head of an upgrade whose fields are [`clean`].
 pub(crate) fn write(request: &Parts, upgrade: &Upgrade, host: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
+    let mut out = Vec::with_capacity(len(request));
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     for part in ["GET ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());

@@ -48,6 +48,8 @@ pub(crate) struct Metrics {
     pub(crate) governor_limit: IntGaugeVec,
     pub(crate) governor_in_use: IntGaugeVec,
     pub(crate) governor_waiting: IntGaugeVec,
+    pub(crate) governor_waiting_bytes: IntGaugeVec,
+    pub(crate) governor_waiting_bytes_limit: IntGaugeVec,
     pub(crate) governor_class_in_use: IntGaugeVec,
     pub(crate) governor_class_waiting: IntGaugeVec,
     pub(crate) governor_class_clients: IntCounterVec,
@@ -178,6 +180,17 @@ impl Metrics {
                 &["upstream"],
             ),
             governor_waiting: make.gauge("governor_waiting", "Clients parked before their 101.", &["upstream"]),
+            governor_waiting_bytes: make.gauge(
+                "governor_waiting_bytes",
+                "Memory held for clients parked before their 101, in bytes.",
+                &["upstream"],
+            ),
+            governor_waiting_bytes_limit: make.gauge(
+                "governor_waiting_bytes_limit",
+                "Most memory for clients parked before their 101, in bytes: max_waiting_bytes of all routes to the \
+                 upstream.",
+                &["upstream"],
+            ),
             governor_class_in_use: make.gauge(
                 "governor_class_in_use",
                 "Sessions and handshakes in flight of each class of clients. class: as configured, or default.",

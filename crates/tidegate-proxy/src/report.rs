@@ -13,6 +13,8 @@ pub(crate) struct Upstream {
     mode: &'static str,
     sessions: Limit,
     waiting: u32,
+    /// Their number and their memory.
+    queue: BTreeMap<&'static str, Flow>,
     /// Tenants that are told apart now.
     tenants: u32,
     overloaded: bool,
@@ -30,7 +32,7 @@ pub(crate) struct Upstream {
     endpoints: Vec<Endpoint>,
 }
 
-/// As [`Limit`], of what goes through.
+/// As [`Limit`], of what goes through, or waits.
 #[derive(Serialize)]
 struct Flow {
     used: u64,
@@ -87,6 +89,11 @@ pub(crate) fn upstream(
         mode: if declared.mode == Mode::Observe { "observe" } else { "enforce" },
         sessions: Limit::of(seen.live, declared.max_sessions.map_or(Cap::Unlimited, Cap::Declared)),
         waiting: seen.waiting,
+        queue: [
+            ("clients", Flow::declared(seen.waiting.into(), seen.max_waiting.into())),
+            ("bytes", Flow::declared(seen.waiting_bytes, seen.max_waiting_bytes)),
+        ]
+        .into(),
         tenants: seen.tenants,
         overloaded: seen.overloaded,
         refuses: seen.refuses.clone(),
@@ -146,6 +153,12 @@ impl Endpoint {
             handshakes: Limit::of(seen.handshakes, seen.max_handshakes),
             refuses: seen.refuses.clone(),
         }
+    }
+}
+
+impl Flow {
+    fn declared(used: u64, limit: u64) -> Self {
+        Self { used, limit: Some(limit), source: "declared" }
     }
 }
 

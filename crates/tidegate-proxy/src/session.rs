@@ -125,6 +125,19 @@ impl Upgraded {
 }
 
 impl Opening {
+    /// What is held for its client while it waits, in bytes, where its head has so many: as measured with thousands of
+    /// them, to a kilobyte.
+    pub(crate) fn held(&self, head: usize) -> u32 {
+        let connection = match self.upgraded.transport {
+            Transport::Whole(_) => 11 << 10,
+            Transport::Http1(_) => 21 << 10,
+            Transport::Http2(_) => 11 << 10,
+        };
+        let tls = if self.facts.client.tls { 8 << 10 } else { 0 };
+        // As it came, and as it goes upstream.
+        connection + tls + 2 * head as u32
+    }
+
     /// A session begins as soon as the client has its 101.
     pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
         let Self { facts, upgraded, pending, config } = self;

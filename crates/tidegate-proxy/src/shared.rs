@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) ladder: Ladder,
     /// Clients that wait until their address may have more.
     pub(crate) parked: AtomicUsize,
+    /// What is held for them.
+    pub(crate) parked_bytes: AtomicU64,
     /// Nothing more is waited for.
     pub(crate) hurried: AtomicBool,
 }
@@ -105,6 +107,7 @@ impl Shared {
             manners: Manners::default(),
             ladder: Ladder::default(),
             parked: AtomicUsize::new(0),
+            parked_bytes: AtomicU64::new(0),
             hurried: AtomicBool::new(false),
         }
     }
@@ -267,6 +270,8 @@ impl Shared {
         for gauges in [
             &metrics.governor_in_use,
             &metrics.governor_waiting,
+            &metrics.governor_waiting_bytes,
+            &metrics.governor_waiting_bytes_limit,
             &metrics.governor_class_in_use,
             &metrics.governor_class_waiting,
             &metrics.governor_tenants,
@@ -288,6 +293,8 @@ impl Shared {
             let seen = target.capacity.snapshot();
             metrics.governor_in_use.with_label_values(&[name]).set(seen.live.into());
             metrics.governor_waiting.with_label_values(&[name]).set(seen.waiting.into());
+            metrics.governor_waiting_bytes.with_label_values(&[name]).set(seen.waiting_bytes as i64);
+            metrics.governor_waiting_bytes_limit.with_label_values(&[name]).set(seen.max_waiting_bytes as i64);
             metrics.governor_tenants.with_label_values(&[name]).set(seen.tenants.into());
             if let Some(upstream) = config.config.upstreams.get(name) {
                 for (resource, used, most) in report::traffic(&seen.traffic, &upstream.capacity) {

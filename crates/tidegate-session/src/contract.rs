@@ -103,7 +103,11 @@ pub const ROWS: &[Row] = &[
         "as P11 and P11a, a plain request, or `on_ip_limit = \"429\"` or `\"503\"`",
         Answered("429 or 503 + Retry-After, at once", UNTOUCHED, "rate, sessions_per_ip"),
     ),
-    row("P12", "`max_waiting` clients are parked", Answered("503 + Retry-After, at once", UNTOUCHED, "overload")),
+    row(
+        "P12",
+        "`max_waiting` clients are parked, or `max_waiting_bytes` of memory held for those that are",
+        Answered("503 + Retry-After, at once", UNTOUCHED, "overload"),
+    ),
     row(
         "P12a",
         "the process is short of descriptors, memory or time",
@@ -381,7 +385,11 @@ pub const ROWS: &[Row] = &[
     row(
         "O8",
         "handshakes come faster than they are let in",
-        Answered("parked: O1; over `max_waiting`: 503 + a spread Retry-After, at once", UNTOUCHED, "overload"),
+        Answered(
+            "parked: O1; over `max_waiting` or `max_waiting_bytes`: 503 + a spread Retry-After, at once",
+            UNTOUCHED,
+            "overload",
+        ),
     ),
     row(
         "O9",

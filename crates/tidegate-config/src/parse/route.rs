@@ -84,6 +84,7 @@ fn route(table: &Spanned<&DeTable<'_>>, defaults: &DeTable<'_>, upstreams: &[&st
         handshake_timeout: settings.handshake_timeout,
         on_overload: settings.on_overload,
         max_waiting: settings.max_waiting,
+        max_waiting_bytes: settings.max_waiting_bytes,
         queue_timeout: settings.queue_timeout,
         retry_after: settings.retry_after,
         on_remove: settings.on_remove,

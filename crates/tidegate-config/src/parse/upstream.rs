@@ -94,6 +94,7 @@ fn upstream(
             max_byte_rate: reader.byte_rate("max_byte_rate"),
             max_buffered_bytes: reader.optional_size("max_buffered_bytes"),
             max_waiting: settings.max_waiting,
+            max_waiting_bytes: settings.max_waiting_bytes,
             queue_timeout: settings.queue_timeout,
             retry_after: settings.retry_after,
             spread: settings.spread,

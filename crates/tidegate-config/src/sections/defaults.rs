@@ -145,6 +145,16 @@ pub(crate) static DEFAULTS: Section = Section {
                      some libraries stay away for a minute and more after a status.",
         },
         Key {
+            name: "max_waiting_bytes",
+            kind: Size { least: 1, most: LARGEST },
+            presence: Default(r#""512MiB""#),
+            doc: "Most memory for the handshakes that wait before the 101, per route; above it 503, and who gives way is as \
+                  for `max_waiting`. Counted is what a waiting client costs by measurement: its head twice, as it came and \
+                  as it goes upstream, and 11 KiB; over TLS 8 more; 10 more where its head came in pieces.",
+            reason: "`max_waiting` of them come as browsers come, with heads of a kilobyte, over TLS; longer heads, of up to \
+                     16 KiB, take the places of several.",
+        },
+        Key {
             name: "on_overload",
             kind: Choice(|| spellings(choices::ON_OVERLOAD)),
             presence: Unset(

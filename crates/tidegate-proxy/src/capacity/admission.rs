@@ -59,17 +59,16 @@ impl Admission {
             };
             self.deadline = until;
             let (tell, answer) = oneshot::channel();
-            *inner.parked.entry(self.route.name.clone()).or_default() += 1;
-            inner.waiting.insert(ticket, Waiter { tell, route: self.route.clone() });
+            inner.start_waiting(ticket, Waiter { tell, route: self.route.clone(), bytes: ask.bytes });
             // One of the same route may have to give way to this one.
             self.capacity.settle(&mut inner, now);
-            if inner.parked.get(&self.route.name).is_some_and(|parked| *parked > self.route.max_waiting)
+            if let Some(limit) = inner.exceeded(&self.route)
                 && inner.stop_waiting(ticket).is_some()
             {
                 inner.governor.cancel(ticket, now);
                 let retry_after = inner.governor.hint(now);
                 self.capacity.settle(&mut inner, now);
-                return Err(Refusal { reason: Reason::QueueFull, limit: Some("max_waiting"), retry_after });
+                return Err(Refusal { reason: Reason::QueueFull, limit: Some(limit), retry_after });
             }
             Place { capacity: self.capacity.clone(), ticket, answer }
         };

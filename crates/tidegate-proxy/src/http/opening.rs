@@ -33,7 +33,8 @@ pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrad
     let (route, shared) = (opening.facts.route.clone(), opening.facts.client.worker.shared.clone());
     let has_origin = parts.headers.contains_key(header::ORIGIN);
     let by_status = overload::by_status(route.on_overload, parts.uri.query(), &upgrade.protocols, has_origin);
-    let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient };
+    let held = opening.held(head::len(&parts));
+    let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient { held } };
     let entered = tokio::select! {
         // Mostly it is in at once.
         biased;
@@ -49,7 +50,7 @@ pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrad
         return refuse(opening, refusal, by_status, &upgrade, &parts);
     };
     let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client, &target.capacity);
-    let ask = standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish);
+    let ask = Ask { bytes: held, ..standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish) };
     let head = head::write(&parts, &upgrade, &facts.host);
     let found = tokio::select! {
         biased;
@@ -209,7 +210,7 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
     }
     if by_status || is_hasty || refusal.reason == Reason::QueueFull {
         if refusal.reason == Reason::QueueFull {
-            metrics.limit_hits.with_label_values(&["max_waiting", "reject"]).inc();
+            metrics.limit_hits.with_label_values(&[refusal.limit.unwrap_or("max_waiting"), "reject"]).inc();
         }
         opening.facts.log_refusal(503, End::Refused(why).cause(), refusal.limit, Some(refusal.retry_after));
         let mut reply = own_reply(StatusCode::SERVICE_UNAVAILABLE, "too busy; come back later");
