@@ -135,7 +135,7 @@ pub struct Route {
     pub on_overload: Option<OnOverload>,
     /// Most handshakes parked, and for how long: the governor's, but by route.
     pub max_waiting: u32,
-    /// Most memory for them, in bytes. Default 512 MiB.
+    /// Most memory for them, in bytes. Default 320 MiB.
     pub max_waiting_bytes: u64,
     /// Wait before the 101 when full. Default 2.5 s.
     pub queue_timeout: Duration,

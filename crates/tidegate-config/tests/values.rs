@@ -55,7 +55,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(route.connect_timeout, Duration::from_secs(3));
     assert_eq!(route.handshake_timeout, Duration::from_secs(10));
     assert_eq!(route.on_overload, None, "as suits the client");
-    assert_eq!((route.max_waiting, route.max_waiting_bytes), (20_000, 512 << 20));
+    assert_eq!((route.max_waiting, route.max_waiting_bytes), (20_000, 320 << 20));
     assert_eq!(route.queue_timeout, Duration::from_millis(2500));
     assert_eq!(route.retry_after, Duration::from_secs(1));
     assert_eq!(route.on_remove, OnRemove::Close);
@@ -71,7 +71,7 @@ fn the_smallest_file_has_every_default() {
     assert_eq!(upstream.capacity.max_sessions, Some(5000));
     assert_eq!(upstream.capacity.max_sessions_per_server, None);
     assert_eq!(upstream.capacity.max_handshakes_per_server, None);
-    assert_eq!((upstream.capacity.max_waiting, upstream.capacity.max_waiting_bytes), (20_000, 512 << 20));
+    assert_eq!((upstream.capacity.max_waiting, upstream.capacity.max_waiting_bytes), (20_000, 320 << 20));
     assert_eq!(upstream.capacity.queue_timeout, Duration::from_millis(2500));
     assert_eq!(upstream.capacity.retry_after, Duration::from_secs(1));
     assert_eq!(upstream.capacity.spread, Duration::from_secs(5));

@@ -20,7 +20,7 @@ pub struct Limits {
     pub max_buffered_bytes: Option<u64>,
     /// Most handshakes parked. Default 20,000.
     pub max_waiting: u32,
-    /// Most bytes that the caller may hold for all of them, by [`Ask::bytes`](crate::Ask::bytes). Default 512 MiB.
+    /// Most bytes that the caller may hold for all of them, by [`Ask::bytes`](crate::Ask::bytes). Default 320 MiB.
     pub max_waiting_bytes: u64,
     /// Longest wait before the answer; each is drawn from 0.8 to 1.0 of it. Default 2.5 s.
     pub queue_timeout: Duration,
@@ -48,7 +48,7 @@ impl Default for Limits {
             max_byte_rate: None,
             max_buffered_bytes: None,
             max_waiting: 20_000,
-            max_waiting_bytes: 512 << 20,
+            max_waiting_bytes: 320 << 20,
             queue_timeout: Duration::from_millis(2500),
             retry_after: Duration::from_secs(1),
             spread: Duration::from_secs(5),

@@ -37,7 +37,7 @@ pub fn request(data: &[u8]) {
     let trust = Trust { proxies, ..Trust::default() };
     let origin = forwarded::read(&request.headers, peer, &trust, false);
     head::clean(&mut request.headers, &origin, ForwardAs::Both, &host, None, "0000002a");
-    let head = head::write(&request, &upgrade, &host);
+    let head = head::write(&request, &upgrade, &host, head::len(&request));
 
     let mut fields = [httparse::EMPTY_HEADER; 96];
     let mut written = httparse::Request::new(&mut fields);

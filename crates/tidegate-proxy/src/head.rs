@@ -63,8 +63,9 @@ pub(crate) fn len(request: &Parts) -> usize {
 }
 
 /// The head of an upgrade whose fields are [`clean`].
-pub(crate) fn write(request: &Parts, upgrade: &Upgrade, host: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(len(request));
+/// `len`: its [length](len).
+pub(crate) fn write(request: &Parts, upgrade: &Upgrade, host: &str, len: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(len);
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     for part in ["GET ", target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
@@ -158,7 +159,7 @@ mod tests {
         let origin = forwarded::read(&request.headers, peer, &Trust::default(), true);
         let how = ForwardAs::XForwarded;
         let mut sanitized = clean(&mut request.headers, &origin, how, "example.com", Some(&certificate), "0000002a");
-        let head = write(&request, &upgrade, "example.com");
+        let head = write(&request, &upgrade, "example.com", len(&request));
         sanitized.sort_unstable();
         let forged = ["untrusted_client_cert", "untrusted_client_cert", "untrusted_forwarded", "untrusted_forwarded"];
         assert_eq!(sanitized[..2], ["nominated", "underscore"]);

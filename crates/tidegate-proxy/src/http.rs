@@ -10,6 +10,7 @@ use std::{
     convert::Infallible,
     future::pending,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -92,30 +93,33 @@ impl Client {
 }
 
 /// Serves one connection until it is over or becomes a WebSocket: then, what is to go on in its place.
-pub(crate) async fn serve(client: Client, mut stream: Stream) -> Option<Phase> {
-    let began = clock::now();
-    let data = match timeout(CLIENT_HANDSHAKE_TIMEOUT, whole::read_first(&mut stream)).await {
-        Ok(Ok(data)) if !data.is_empty() => data,
-        read => {
-            if read.is_err() {
-                client.refuse_unread("header_timeout", "none");
-            }
-            patient::end(stream).await;
-            return None;
-        }
-    };
-    let (stream, data, reply) = match whole::parse(&data) {
-        None => (stream, data, None),
-        Some((request, len)) => match whole::serve(&client, stream, request, data, len).await {
-            Outcome::Session(session) => return session,
-            Outcome::Over(stream) => {
+#[expect(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice, for each client that waits")]
+pub(crate) fn serve(client: Client, mut stream: Stream) -> impl Future<Output = Option<Phase>> {
+    async move {
+        let began = clock::now();
+        let data = match timeout(CLIENT_HANDSHAKE_TIMEOUT, whole::read_first(&mut stream)).await {
+            Ok(Ok(data)) if !data.is_empty() => data,
+            read => {
+                if read.is_err() {
+                    client.refuse_unread("header_timeout", "none");
+                }
                 patient::end(stream).await;
                 return None;
             }
-            Outcome::Reply(stream, data, reply) => (stream, data, Some(*reply)),
-        },
-    };
-    Some(Phase::new(serve_any(client, stream, data, began, reply)))
+        };
+        let (stream, data, reply) = match whole::parse(&data) {
+            None => (stream, data, None),
+            Some((request, len)) => match whole::serve(&client, stream, request, data, len).await {
+                Outcome::Session(session) => return session,
+                Outcome::Over(stream) => {
+                    patient::end(stream).await;
+                    return None;
+                }
+                Outcome::Reply(stream, data, reply) => (stream, data, Some(*reply)),
+            },
+        };
+        Some(Phase::new(serve_any(client, stream, data, began, reply)))
+    }
 }
 
 /// Serves one connection whatever it is for. `data`: what was read of it; `reply`: the answer to the request in that.
@@ -151,7 +155,7 @@ async fn speak(client: &Client, transport: Patient, successor: &Successor, began
         Box::pin(async move {
             Ok::<_, Infallible>(match reply {
                 Some(reply) => reply,
-                None => answer(client, clock::now(), request.map(Source::Http1), upgraded).await,
+                None => answer(&client, clock::now(), Box::new(request.map(Source::Http1)), upgraded).await,
             })
         })
     });
@@ -200,12 +204,36 @@ async fn speak(client: &Client, transport: Patient, successor: &Successor, began
 }
 
 /// Answers a request, which is one of HTTP/1.1 or looks like one.
+///
+/// A client may wait in here, with thousands of others: what is large is in a box, and gone when it is not needed.
 pub(crate) async fn answer(
-    mut client: Client,
+    client: &Client,
     started: Instant,
-    mut request: Request<Source>,
+    request: Box<Request<Source>>,
     upgraded: Upgraded,
 ) -> Reply {
+    let opening = match begin(client.clone(), started, request, upgraded) {
+        Begun::Answered(reply) => return *reply,
+        Begun::Plain(exchange) => return exchange.await,
+        Begun::Opening(opening) => opening,
+    };
+    let mut leaving = Leaving::of(&opening.facts);
+    let answered = open(opening).await;
+    leaving.answered = true;
+    let (client, route) = (&leaving.client, &leaving.route.name);
+    client.worker.shared.metrics.handshake_duration.with_label_values(&[route]).observe(since(started));
+    client.count(route, answered)
+}
+
+/// What a request comes to as soon as it is read.
+enum Begun {
+    Answered(Box<Reply>),
+    Plain(Pin<Box<dyn Future<Output = Reply>>>),
+    Opening(Box<Opening>),
+}
+
+fn begin(mut client: Client, started: Instant, request: Box<Request<Source>>, upgraded: Upgraded) -> Begun {
+    let mut request = *request;
     // For its upstream alone: a session does not keep it.
     let certificate = client.certificate.take();
     let trust = client.listener.trust.load_full();
@@ -215,7 +243,9 @@ pub(crate) async fn answer(
     let checked = check(&client, &config.config, &request);
     let (route, host, asked) = match checked {
         Ok(checked) => checked,
-        Err((route, rejection)) => return client.reject(&request, route.as_deref(), rejection),
+        Err((route, rejection)) => {
+            return Begun::Answered(Box::new(client.reject(&request, route.as_deref(), rejection)));
+        }
     };
     let id = crate::random();
     let (headers, how, name) = (request.headers_mut(), route.forward_as, digits::hex(id));
@@ -224,43 +254,44 @@ pub(crate) async fn answer(
     for kind in sanitized {
         client.worker.shared.metrics.sanitized_headers.with_label_values(&[kind]).inc();
     }
+    let pending = Load::of(&client.worker.openings);
     let facts = Facts {
-        client: client.clone(),
+        client,
         id,
         generation: config.number,
         started,
         host,
         path: redacted(request.uri()),
-        route: route.clone(),
+        route,
         rare: Rare::named(origin.request_id.take(), origin.trace_id.take()),
     };
-    let config = config.config.clone();
-    let Asked::WebSocket(upgrade) = asked else { return Box::pin(plain::pass(facts, request)).await };
+    let Asked::WebSocket(upgrade) = asked else { return Begun::Plain(Box::pin(plain::pass(facts, request))) };
     let (parts, _) = request.into_parts();
-    let pending = Load::of(&client.worker.openings);
-    let opening = Opening { facts, upgraded, pending, config };
-    let path = opening.facts.path.clone();
-    let mut leaving = Leaving { client: &client, route: &route.name, path: &path, answered: false };
-    let answered = open(opening, parts, upgrade).await;
-    leaving.answered = true;
-    client.worker.shared.metrics.handshake_duration.with_label_values(&[&route.name]).observe(since(started));
-    client.count(&route.name, answered)
+    let (config, own) = (config.config.clone(), Default::default());
+    Begun::Opening(Box::new(Opening { facts, upgraded, pending, config, parts, upgrade, own }))
 }
 
 /// Counts a client that leaves before its answer: hyper drops the future that works on it.
-struct Leaving<'a> {
-    client: &'a Client,
-    route: &'a str,
-    path: &'a str,
+struct Leaving {
+    client: Client,
+    route: Arc<Route>,
+    path: String,
     answered: bool,
 }
 
-impl Drop for Leaving<'_> {
+impl Leaving {
+    fn of(facts: &Facts) -> Self {
+        let Facts { client, route, path, .. } = facts;
+        Self { client: client.clone(), route: route.clone(), path: path.clone(), answered: false }
+    }
+}
+
+impl Drop for Leaving {
     fn drop(&mut self) {
         if !self.answered {
-            let labels = [self.client.listener.name.as_str(), self.route, "failed", "client_gone", "none"];
+            let labels = [self.client.listener.name.as_str(), &self.route.name, "failed", "client_gone", "none"];
             self.client.worker.shared.metrics.handshakes.with_label_values(&labels).inc();
-            self.client.log(&self.client.line(self.route, "", self.path, 0, "client-gone"));
+            self.client.log(&self.client.line(&self.route.name, "", &self.path, 0, "client-gone"));
         }
     }
 }

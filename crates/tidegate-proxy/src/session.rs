@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    mem,
     pin::Pin,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderValue, Version, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tidegate_config::{Change, Config, OnRemove, Route};
@@ -26,9 +27,11 @@ use crate::{
     clock,
     endpoint::Endpoint,
     flow::Totals,
+    head,
     http::{Client, since},
     patient::Patient,
-    splice::{Finished, Parts, Splice},
+    request::Upgrade,
+    splice::{self, Finished, Splice},
     stream::Stream,
     task::Phase,
     upstream::Accepted,
@@ -77,6 +80,10 @@ pub(crate) struct Opening {
     pub(crate) pending: Load,
     /// The configuration that it was routed by.
     pub(crate) config: Arc<Config>,
+    pub(crate) parts: Parts,
+    pub(crate) upgrade: Upgrade,
+    /// Its cookie and its authorization, once its head is written.
+    pub(crate) own: [Option<HeaderValue>; 2],
 }
 
 /// Where a connection's task finds the session that it becomes.
@@ -129,18 +136,26 @@ impl Opening {
     /// them, to a kilobyte.
     pub(crate) fn held(&self, head: usize) -> u32 {
         let connection = match self.upgraded.transport {
-            Transport::Whole(_) => 11 << 10,
-            Transport::Http1(_) => 21 << 10,
-            Transport::Http2(_) => 11 << 10,
+            Transport::Whole(_) | Transport::Http2(_) => 4 << 10,
+            // With what hyper reads ahead.
+            Transport::Http1(_) => 28 << 10,
         };
         let tls = if self.facts.client.tls { 8 << 10 } else { 0 };
         // As it came, and as it goes upstream.
         connection + tls + 2 * head as u32
     }
 
+    /// The head that goes upstream. Of the fields that it is made of those are left that tell this client from others.
+    pub(crate) fn write_head(&mut self, len: usize) -> Vec<u8> {
+        let head = head::write(&self.parts, &self.upgrade, &self.facts.host, len);
+        let mut headers = mem::take(&mut self.parts.headers);
+        self.own = [header::COOKIE, header::AUTHORIZATION].map(|name| headers.remove(name));
+        head
+    }
+
     /// A session begins as soon as the client has its 101.
-    pub(crate) fn begin(self, accepted: Accepted, slot: Slot) {
-        let Self { facts, upgraded, pending, config } = self;
+    pub(crate) fn begin(self: Box<Self>, accepted: Accepted, slot: Slot) {
+        let Self { facts, upgraded, pending, config, .. } = *self;
         let began = clock::now();
         let handshake_s = began.saturating_duration_since(facts.started).as_secs_f64();
         upgraded.become_session(move |transport| async move {
@@ -153,14 +168,14 @@ impl Opening {
     }
 
     /// The client has its 101, and is told in a Close why it gets no upstream. Not a session: no upstream was there.
-    pub(crate) fn refuse(self, why: Refused, limit: Option<&'static str>, retry_after: u32) {
-        let Self { facts, upgraded, pending, .. } = self;
+    pub(crate) fn refuse(self: Box<Self>, why: Refused, limit: Option<&'static str>, retry_after: u32) {
+        let Self { facts, upgraded, pending, .. } = *self;
         let handshake_s = since(facts.started);
         upgraded.become_session(move |transport| async move {
             let _pending = pending;
             let (client, client_early) = transport.take().await?;
             let session = Session::refused(facts.route.policy.clone(), why, retry_after, clock::now());
-            let finished = Splice::new(Parts {
+            let finished = Splice::new(splice::Parts {
                 session,
                 client: Some(client),
                 client_early,
@@ -334,7 +349,7 @@ impl Facts {
             None => Session::abandoned(policy, now),
         };
         let (client, client_early) = client.unzip();
-        Splice::new(Parts {
+        Splice::new(splice::Parts {
             session,
             client,
             client_early: client_early.unwrap_or_default(),

@@ -141,18 +141,19 @@ pub(crate) static DEFAULTS: Section = Section {
             doc: "Most handshakes that wait before the 101, per route; above it 503. Where the upstream has a `tenant` or \
                   `classes`, it is one of the tenant with the most of them that is told 503, of the class with the most \
                   for its share: a newcomer of the others takes its place.",
-            reason: "Each costs a socket and some 11 KiB: a storm is bounded at 230 MiB. Those told 503 come back late: \
-                     some libraries stay away for a minute and more after a status.",
+            reason: "Each costs a socket and some 5 KiB, over TLS 13: a storm takes 100 to 260 MiB, and `max_waiting_bytes` \
+                     at most. Those told 503 come back late: some libraries stay away for a minute and more after a \
+                     status.",
         },
         Key {
             name: "max_waiting_bytes",
             kind: Size { least: 1, most: LARGEST },
-            presence: Default(r#""512MiB""#),
+            presence: Default(r#""320MiB""#),
             doc: "Most memory for the handshakes that wait before the 101, per route; above it 503, and who gives way is as \
                   for `max_waiting`. Counted is what a waiting client costs by measurement: its head twice, as it came and \
-                  as it goes upstream, and 11 KiB; over TLS 8 more; 10 more where its head came in pieces.",
-            reason: "`max_waiting` of them come as browsers come, with heads of a kilobyte, over TLS; longer heads, of up to \
-                     16 KiB, take the places of several.",
+                  as it goes upstream, and 4 KiB; 8 more over TLS; 24 more where its head came in pieces.",
+            reason: "Room for `max_waiting` browsers over TLS, each with a head of 2 KiB. Heads may have 16 KiB: a number \
+                     alone bounds nothing.",
         },
         Key {
             name: "on_overload",

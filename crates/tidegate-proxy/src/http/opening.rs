@@ -17,9 +17,8 @@ use crate::{
     clock,
     gate::{self, Denied, Visitor},
     head, overload,
-    request::Upgrade,
-    session::{Facts, Opening},
-    shared::Target,
+    session::Opening,
+    shared::{Shared, Target},
     standing,
     upstream::{self, Accepted, Dial, Failure},
 };
@@ -29,37 +28,31 @@ use crate::{
 const LONGEST_HINT: u64 = 86_399;
 
 /// Finds this client an upstream, and answers.
-pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrade) -> Answered {
+pub(super) async fn open(mut opening: Box<Opening>) -> Answered {
     let (route, shared) = (opening.facts.route.clone(), opening.facts.client.worker.shared.clone());
-    let has_origin = parts.headers.contains_key(header::ORIGIN);
-    let by_status = overload::by_status(route.on_overload, parts.uri.query(), &upgrade.protocols, has_origin);
-    let held = opening.held(head::len(&parts));
+    let Parts { headers, uri, .. } = &opening.parts;
+    let has_origin = headers.contains_key(header::ORIGIN);
+    let by_status = overload::by_status(route.on_overload, uri.query(), &opening.upgrade.protocols, has_origin);
+    let len = head::len(&opening.parts);
+    let held = opening.held(len);
     let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient { held } };
-    let entered = tokio::select! {
-        // Mostly it is in at once.
-        biased;
-        entered = gate::enter(&mut opening.facts, &mut parts, visitor) => entered,
-        () = shared.drain_begins() => Err(Denied::draining()),
-    };
-    if let Err(denied) = entered {
-        return deny(opening, denied, &upgrade);
+    if let Err(denied) = enter(&mut opening, visitor, &shared).await {
+        return deny(opening, denied);
     }
-    let facts = &opening.facts;
     let Some(target) = shared.target(&route.upstream) else {
         let refusal = Refusal { reason: Reason::NoUpstream, limit: None, retry_after: 1 };
-        return refuse(opening, refusal, by_status, &upgrade, &parts);
+        return refuse(opening, refusal, by_status);
     };
-    let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client, &target.capacity);
-    let ask = Ask { bytes: held, ..standing::ask(&target.sharing, &parts, &facts.host, &facts.client, wish) };
-    let head = head::write(&parts, &upgrade, &facts.host);
+    let (mut admission, wish, class) = admission(&opening, &target, held, by_status);
+    let head = opening.write_head(len);
     let found = tokio::select! {
         biased;
-        found = find(&opening.facts, &target, ask, &head, &upgrade, by_status) => found,
+        found = find(&opening, &target, &mut admission, &head, by_status) => found,
         // Whoever waits, or is being dialled for, is told at once that it must go elsewhere.
         () = shared.drain_begins() => Err(NoUpstream::Draining),
     };
     let count = |result| {
-        let labels = [route.upstream.as_str(), standing::class_name(&target.sharing, ask.class), result];
+        let labels = [route.upstream.as_str(), standing::class_name(&target.sharing, class), result];
         shared.metrics.governor_class_clients.with_label_values(&labels).inc();
     };
     let answered: Answered = match found {
@@ -72,13 +65,31 @@ pub(super) async fn open(mut opening: Opening, mut parts: Parts, upgrade: Upgrad
         }
         Err(NoUpstream::Governor(refusal)) => {
             count("refused");
-            return refuse(opening, refusal, by_status, &upgrade, &parts);
+            return refuse(opening, refusal, by_status);
         }
         Err(NoUpstream::Upstream(failure)) => failed(failure),
         Err(NoUpstream::Draining) => DRAINING.into(),
     };
     opening.facts.log_refusal(answered.reply.status().as_u16(), answered.reason, None, None);
     answered
+}
+
+/// Past what every visitor must pass.
+async fn enter(opening: &mut Opening, visitor: Visitor, shared: &Shared) -> Result<(), Denied> {
+    tokio::select! {
+        // Mostly it is in at once.
+        biased;
+        entered = gate::enter(&mut opening.facts, &mut opening.parts, visitor) => entered,
+        () = shared.drain_begins() => Err(Denied::draining()),
+    }
+}
+
+/// Its way to a place, the endpoint that it wants, and its class.
+fn admission(opening: &Opening, target: &Target, held: u32, by_status: bool) -> (Admission, Wish, u8) {
+    let Opening { facts, parts, .. } = opening;
+    let wish = affinity::wish(&target.affinity, &parts.headers, &facts.client, &target.capacity);
+    let ask = Ask { bytes: held, ..standing::ask(&target.sharing, parts, &facts.host, &facts.client, wish) };
+    (Admission::new(target.capacity.clone(), &facts.route, ask, !by_status), wish, ask.class)
 }
 
 /// Why no upstream was found.
@@ -90,16 +101,15 @@ enum NoUpstream {
 
 /// Tries endpoints until one accepts, one answers for all, or the governor has none left.
 async fn find(
-    facts: &Facts,
+    opening: &Opening,
     target: &Target,
-    ask: Ask<'static>,
+    admission: &mut Admission,
     head: &[u8],
-    upgrade: &Upgrade,
     by_status: bool,
 ) -> Result<(Accepted, Slot), NoUpstream> {
+    let (facts, upgrade) = (&opening.facts, &opening.upgrade);
     let (route, metrics) = (&facts.route, &facts.client.worker.shared.metrics);
     let proxy_header = target.proxy_protocol.then(|| facts.client.proxy_header());
-    let mut admission = Admission::new(target.capacity.clone(), route, ask, !by_status);
     // What an upstream itself asked for is the least that its client is told.
     let mut floor = route.retry_after.as_secs() as u32;
     let mut failed_before = None;
@@ -119,7 +129,8 @@ async fn find(
             handshake_timeout: route.handshake_timeout,
             proxy_header: proxy_header.as_deref(),
         };
-        let mut failure = match upstream::handshake(dial, head, upgrade).await {
+        // In a box: those who wait do not hold its room.
+        let mut failure = match Box::pin(upstream::handshake(dial, head, upgrade)).await {
             Ok(mut accepted) => {
                 let said = announced::take(&mut accepted.headers);
                 slot.announced(said);
@@ -176,7 +187,7 @@ async fn find(
 }
 
 /// The upstream said yes: so do we.
-fn accept(opening: Opening, mut accepted: Accepted, slot: Slot, cookie: Option<HeaderValue>) -> Answered {
+fn accept(opening: Box<Opening>, mut accepted: Accepted, slot: Slot, cookie: Option<HeaderValue>) -> Answered {
     let mut reply = switching(mem::take(&mut accepted.headers));
     let headers = reply.headers_mut();
     if let Some(protocol) = &accepted.protocol {
@@ -193,7 +204,7 @@ fn accept(opening: Opening, mut accepted: Accepted, slot: Slot, cookie: Option<H
 }
 
 /// No upstream for this client, for a while: told after a 101, where a script can read it, or as a status.
-fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade, parts: &Parts) -> Answered {
+fn refuse(opening: Box<Opening>, refusal: Refusal, by_status: bool) -> Answered {
     let (why, reason) = match refusal.reason {
         Reason::Overload | Reason::QueueFull => (Refused::Overloaded, "overload"),
         Reason::UpstreamFull => (Refused::UpstreamFull, "upstream_full"),
@@ -204,7 +215,7 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
     metrics.governor_shed.with_label_values(&[&opening.facts.route.upstream, "handshake", reason]).inc();
     metrics.governor_hint.with_label_values(&[&opening.facts.route.upstream]).observe(refusal.retry_after.into());
     opening.facts.client.worker.shared.refused(opening.facts.client.address());
-    let is_hasty = !by_status && opening.facts.route.on_overload.is_none() && is_hasty(&opening.facts, &refusal, parts);
+    let is_hasty = !by_status && opening.facts.route.on_overload.is_none() && is_hasty(&opening, &refusal);
     if is_hasty {
         metrics.limit_hits.with_label_values(&["early_returns", "reject"]).inc();
     }
@@ -217,13 +228,12 @@ fn refuse(opening: Opening, refusal: Refusal, by_status: bool, upgrade: &Upgrade
         reply.headers_mut().insert(header::RETRY_AFTER, refusal.retry_after.into());
         return Answered { reply, result: "rejected", reason };
     }
-    close_instead(opening, why, reason, refusal.limit, refusal.retry_after, upgrade)
+    close_instead(opening, why, reason, refusal.limit, refusal.retry_after)
 }
 
 /// Whether this client does not heed what it is told in a Close. One that sends nothing of its own cannot be told from
 /// the others behind its address.
-fn is_hasty(facts: &Facts, refusal: &Refusal, parts: &Parts) -> bool {
-    let own = [header::COOKIE, header::AUTHORIZATION].map(|name| parts.headers.get(name));
+fn is_hasty(Opening { facts, parts, own, .. }: &Opening, refusal: &Refusal) -> bool {
     if own.iter().all(Option::is_none) {
         return false;
     }
@@ -232,10 +242,10 @@ fn is_hasty(facts: &Facts, refusal: &Refusal, parts: &Parts) -> bool {
 }
 
 /// It does not come in.
-fn deny(opening: Opening, denied: Denied, upgrade: &Upgrade) -> Answered {
+fn deny(opening: Box<Opening>, denied: Denied) -> Answered {
     let reason = denied.reason();
     match denied {
-        Denied::Close { why, retry_after } => close_instead(opening, why, reason, None, retry_after, upgrade),
+        Denied::Close { why, retry_after } => close_instead(opening, why, reason, None, retry_after),
         Denied::Answer { reply, .. } => {
             opening.facts.log_refusal(reply.status().as_u16(), reason, None, None);
             Answered { reply, result: "rejected", reason }
@@ -245,13 +255,13 @@ fn deny(opening: Opening, denied: Denied, upgrade: &Upgrade) -> Answered {
 
 /// Tells it after a 101, where a script can read it.
 fn close_instead(
-    opening: Opening,
+    opening: Box<Opening>,
     why: Refused,
     reason: &'static str,
     limit: Option<&'static str>,
     retry_after: u32,
-    upgrade: &Upgrade,
 ) -> Answered {
+    let upgrade = &opening.upgrade;
     let mut reply =
         switching(HeaderMap::from_iter([(header::SEC_WEBSOCKET_ACCEPT, upstream::accept_key(&upgrade.key))]));
     if let Some(first) = upgrade.protocols.first().and_then(|first| HeaderValue::from_str(first).ok()) {

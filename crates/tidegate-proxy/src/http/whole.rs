@@ -8,7 +8,7 @@ use std::{
     future::{pending, poll_fn},
     io,
     mem::MaybeUninit,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -34,6 +34,9 @@ use crate::{
 /// Most header fields that its upstream is told beside the client's own, less the two that do not go on.
 const OURS: usize = 6;
 
+/// What a client that waits for its answer may send meanwhile and have it read, in bytes: the kernel holds the rest.
+const EARLY: usize = 256;
+
 /// What a connection comes to.
 pub(super) enum Outcome {
     /// It is over, but for the end of its transport.
@@ -54,24 +57,24 @@ pub(super) async fn read_first(stream: &mut Stream) -> io::Result<Bytes> {
             return Ok(Bytes::copy_from_slice(&space[..len]));
         }
     }
-    read(stream).await
+    read(stream, MAX_HEAD).await
 }
 
-/// The next bytes that it sends. None: it sends no more.
-async fn read(stream: &mut Stream) -> io::Result<Bytes> {
-    poll_fn(|cx| poll_some(stream, cx)).await
+/// The next bytes that it sends, so many at most. None: it sends no more.
+async fn read(stream: &mut Stream, most: usize) -> io::Result<Bytes> {
+    poll_fn(|cx| poll_some(stream, cx, most)).await
 }
 
-/// Reads once. The buffer is the worker's: whoever waits holds none.
-fn poll_some(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+/// Reads so much at once. The buffer is the worker's: whoever waits holds none.
+fn poll_some(stream: &mut Stream, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<Bytes>> {
     let mut buffer = Buffer::take(Size::Small);
-    let mut space = ReadBuf::new(&mut buffer.space()[..MAX_HEAD]);
+    let mut space = ReadBuf::new(&mut buffer.space()[..most]);
     ready!(Pin::new(stream).poll_read(cx, &mut space))?;
     Poll::Ready(Ok(Bytes::copy_from_slice(space.filled())))
 }
 
 /// Reads a request for a WebSocket, and how long its head is. `None`: hyper is to look at it.
-pub(super) fn parse(data: &Bytes) -> Option<(Request<Source>, usize)> {
+pub(super) fn parse(data: &Bytes) -> Option<(Box<Request<Source>>, usize)> {
     let mut fields = [MaybeUninit::uninit(); MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -88,48 +91,61 @@ pub(super) fn parse(data: &Bytes) -> Option<(Request<Source>, usize)> {
     if !path.starts_with('/') || has_body || !request::asks_for_websocket(&headers) {
         return None;
     }
-    let mut request = Request::new(Source::None);
+    let mut request = Box::new(Request::new(Source::None));
     *request.uri_mut() = Uri::from_maybe_shared(data.slice_ref(path.as_bytes())).ok()?;
     *request.headers_mut() = headers;
     Some((request, len))
 }
 
 /// Answers such a request; `data` is all that was read so far, its head the first `len` bytes.
-pub(super) async fn serve(
+#[expect(clippy::manual_async_fn, reason = "an `async fn` holds its arguments twice, for each client that waits")]
+pub(super) fn serve(
     client: &Client,
     mut stream: Stream,
-    request: Request<Source>,
+    request: Box<Request<Source>>,
     mut data: Bytes,
     len: usize,
-) -> Outcome {
-    let (handed, successor) = (Rc::new(Cell::new(None)), Successor::default());
-    let upgraded = Upgraded::whole(handed.clone(), successor.clone());
-    let reply = {
-        let answer = pin!(answer(client.clone(), clock::now(), request, upgraded));
-        tokio::select! {
-            // A client that is known to have left becomes no session that is lost at once.
-            biased;
-            () = gone(&mut stream, &mut data, len) => return Outcome::Over(stream),
-            reply = answer => reply,
+) -> impl Future<Output = Outcome> {
+    async move {
+        let (handed, successor) = (Rc::new(Cell::new(None)), Successor::default());
+        let upgraded = Upgraded::whole(handed.clone(), successor.clone());
+        let answer = unless_gone(client, &mut stream, request, upgraded, &mut data, len);
+        let Some(reply) = answer.await else { return Outcome::Over(stream) };
+        if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Outcome::Reply(stream, data, Box::new(reply));
         }
-    };
-    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Outcome::Reply(stream, data, Box::new(reply));
+        if patient::write(&mut stream, &head(&reply)).await.is_err() {
+            // Its upstream has still to be told.
+            successor.take().map(spawn_local);
+            return Outcome::Over(stream);
+        }
+        handed.set(Some((stream, data.slice(len..))));
+        Outcome::Session(successor.take())
     }
-    if patient::write(&mut stream, &head(&reply)).await.is_err() {
-        // Its upstream has still to be told.
-        successor.take().map(spawn_local);
-        return Outcome::Over(stream);
+}
+
+/// The answer. `None`: the client has left before. One that is known to have left becomes no session that is lost at
+/// once.
+async fn unless_gone(
+    client: &Client,
+    stream: &mut Stream,
+    request: Box<Request<Source>>,
+    upgraded: Upgraded,
+    data: &mut Bytes,
+    len: usize,
+) -> Option<Reply> {
+    tokio::select! {
+        biased;
+        () = gone(stream, data, len) => None,
+        reply = answer(client, clock::now(), request, upgraded) => Some(reply),
     }
-    handed.set(Some((stream, data.slice(len..))));
-    Outcome::Session(successor.take())
 }
 
 /// Returns when the client has left. What it sends instead is added to the `data`, as long as there is nothing but the
 /// head, of `len` bytes.
 async fn gone(stream: &mut Stream, data: &mut Bytes, len: usize) {
     if data.len() == len {
-        match read(stream).await {
+        match read(stream, EARLY).await {
             Ok(more) if !more.is_empty() => {
                 let mut all = BytesMut::with_capacity(len + more.len());
                 all.put_slice(data);

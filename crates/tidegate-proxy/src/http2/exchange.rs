@@ -58,7 +58,7 @@ pub(super) async fn serve(
         false => (Source::Http2(Incoming::new(recv, &parts.headers, traffic.clone())), None),
     };
     let (begin, begins) = oneshot::channel();
-    let answer = answer(client, started, Request::from_parts(parts, body), Upgraded::http2(begins));
+    let answer = answer(&client, started, Box::new(Request::from_parts(parts, body)), Upgraded::http2(begins));
     let Some(reply) = unless_reset(&mut respond, answer).await else { return traffic.taken_back() };
     let Some(recv) = recv.filter(|_| reply.status() == StatusCode::SWITCHING_PROTOCOLS) else {
         return finish(respond, reply, has_body, &traffic).await;
