@@ -33,6 +33,7 @@ mod names;
 mod observability;
 mod overload;
 mod pools;
+mod protection;
 mod real_clients;
 mod reload;
 mod routes;

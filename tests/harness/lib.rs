@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod raw;
 pub mod scratch;
 pub mod script;
+mod starve;
 pub mod tidegate;
 pub mod tools;
 
@@ -28,4 +29,5 @@ pub use metrics::Metrics;
 pub use peer_proxy::PeerProxy;
 pub use raw::{Echo, Frame, Handshake, Peer, Upstream};
 pub use script::{Backend, Runtime};
+pub use starve::Starved;
 pub use tidegate::{Setup, Successor, Tidegate};

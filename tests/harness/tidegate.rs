@@ -17,6 +17,7 @@ use crate::http::{self, Response};
 use crate::metrics::{Metrics, name};
 use crate::ports::free_address;
 use crate::scratch::{Scratch, profile_directory};
+use crate::starve::Starved;
 
 /// A process to be started: what the test writes of its configuration, and what the harness adds.
 #[derive(Debug, Default)]
@@ -175,6 +176,11 @@ impl Tidegate {
         self.signal(Signal::STOP);
         tokio::join!(tokio::time::sleep(time), others);
         self.signal(Signal::CONT);
+    }
+
+    /// Gives its workers next to no time, for as long as what is returned lives.
+    pub fn starve(&self) -> Starved {
+        Starved::threads_of(self.pid(), "worker-")
     }
 
     /// The process that took over, when it has.

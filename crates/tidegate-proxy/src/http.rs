@@ -31,6 +31,7 @@ use self::{
     whole::Outcome,
 };
 use crate::{
+    access::Line,
     addresses, clock, digits, forwarded, head,
     patient::{self, Patient},
     plain, proxy_protocol,
@@ -302,7 +303,8 @@ impl Client {
         let name = route.map_or("_none", |route| &route.name);
         let host = request::host(request).unwrap_or_default();
         let path = redacted(request.uri());
-        self.log(&self.line(name, &host, &path, rejection.status.as_u16(), rejection.reason));
+        let line = self.line(name, &host, &path, rejection.status.as_u16(), rejection.reason);
+        self.log(&Line { limit: rejection.limit, ..line });
         self.count(name, rejection.into())
     }
 

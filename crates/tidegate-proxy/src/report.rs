@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tidegate_config as config;
-use tidegate_governor::{Admitted, Advice, Cap, EndpointSnapshot, Limits, Mode, Refused, Snapshot, Traffic};
+use tidegate_governor::{
+    Admitted, Advice, Bounds, Cap, EndpointSnapshot, Limits, Mode, Refused, Resource, Snapshot, Traffic,
+};
 
 use crate::standing;
 
@@ -135,9 +137,33 @@ pub(crate) fn traffic(seen: &Traffic, declared: &Limits) -> [(&'static str, u64,
     ]
 }
 
-/// Every upstream, by name.
-pub(crate) fn write(upstreams: &BTreeMap<&str, Upstream>) -> Vec<u8> {
-    let whole = BTreeMap::from([("upstreams", upstreams)]);
+/// What the process may use of one resource: shares, or seconds.
+#[derive(Serialize)]
+struct Share {
+    used: f64,
+    limit: Option<f64>,
+    /// The share of newcomers that is turned away for it.
+    refused: f64,
+}
+
+/// What the process uses of what it may; `seen` is what was last found of a resource: used, and refused for it.
+pub(crate) fn process(bounds: &Bounds, seen: &dyn Fn(Resource) -> (f64, f64)) -> impl Serialize + use<> {
+    let limits = [Some(bounds.files), Some(bounds.memory), bounds.lag.map(|lag| lag.as_secs_f64())];
+    let shares = Resource::ALL.into_iter().zip(limits).map(|(resource, limit)| {
+        let (used, refused) = seen(resource);
+        (resource.word(), Share { used, limit, refused })
+    });
+    shares.collect::<BTreeMap<_, _>>()
+}
+
+/// Every upstream, by name, and the process.
+pub(crate) fn write(upstreams: &BTreeMap<&str, Upstream>, process: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Whole<'a, P> {
+        upstreams: &'a BTreeMap<&'a str, Upstream>,
+        process: &'a P,
+    }
+    let whole = Whole { upstreams, process };
     // Names, numbers and texts: nothing that JSON cannot say.
     let mut text = serde_json::to_vec_pretty(&whole).unwrap_or_default();
     text.push(b'\n');

@@ -19,11 +19,13 @@ pub(crate) struct Rejection {
     pub(crate) reason: &'static str,
     /// For whoever reads the answer.
     pub(crate) text: &'static str,
+    /// The limit that it is for, as the configuration calls it.
+    pub(crate) limit: Option<&'static str>,
 }
 
 impl Rejection {
     pub(crate) const fn new(status: StatusCode, reason: &'static str, text: &'static str) -> Self {
-        Self { status, reason, text }
+        Self { status, reason, text, limit: None }
     }
 
     const fn bad(reason: &'static str, text: &'static str) -> Self {

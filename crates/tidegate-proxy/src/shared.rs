@@ -11,8 +11,9 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use prometheus::GaugeVec;
 use tidegate_config::{Affinity, Config, Live, Sharing, Upstream, UpstreamTls};
-use tidegate_governor::{Snapshot, Traffic};
+use tidegate_governor::{Resource, Snapshot, Traffic};
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -260,7 +261,11 @@ impl Shared {
             let seen = target.capacity.snapshot();
             Some((name.as_str(), report::upstream(&seen, target.capacity.advice(), upstream, &clients)))
         });
-        report::write(&upstreams.collect())
+        let of = |gauge: &GaugeVec, resource: Resource| gauge.with_label_values(&[resource.word()]).get();
+        let process = report::process(&config.config.protection, &|resource| {
+            (of(&self.metrics.protection_used, resource), of(&self.metrics.protection_refused, resource))
+        });
+        report::write(&upstreams.collect(), &process)
     }
 
     /// Brings the gauges of the governors up to date, for a scrape.

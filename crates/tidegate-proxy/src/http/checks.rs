@@ -33,11 +33,9 @@ pub(super) fn check(
     }
     if let Some(resource) = client.worker.shared.strain.refuses() {
         client.worker.shared.metrics.limit_hits.with_label_values(&[resource.word(), "reject"]).inc();
-        return Err(unrouted(Rejection::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            vitals::reason(resource),
-            "this server is full; another, or it later, has room",
-        )));
+        let text = "this server is full; another, or it later, has room";
+        let short = Rejection::new(StatusCode::SERVICE_UNAVAILABLE, vitals::reason(resource), text);
+        return Err(unrouted(Rejection { limit: Some(resource.word()), ..short }));
     }
     request::check_method(request.method()).map_err(unrouted)?;
     let host = request::host(request).map_err(unrouted)?;
