@@ -32,6 +32,8 @@ pub struct Bystanders {
 #[derive(Debug, Default)]
 struct Group {
     times: Mutex<Vec<Duration>>,
+    /// In nanoseconds.
+    slowest: AtomicU64,
     lost: AtomicU64,
 }
 
@@ -73,6 +75,11 @@ impl Bystanders {
         Some(P99 { proxied: proxied?, direct: direct? })
     }
 
+    /// The slowest round trip through the proxy since this was last asked.
+    pub fn slowest(&self) -> Duration {
+        Duration::from_nanos(self.proxied.slowest.swap(0, Relaxed))
+    }
+
     /// Sessions through the proxy that ended.
     pub fn lost(&self) -> u64 {
         self.proxied.lost.load(Relaxed)
@@ -99,6 +106,8 @@ async fn chat(to: SocketAddr, one: usize, group: &Group) {
         if !session.echo("how are you").await {
             return;
         }
-        group.times.lock().unwrap_or_else(PoisonError::into_inner).push(clock::now() - began);
+        let took = clock::now() - began;
+        group.times.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+        group.slowest.fetch_max(took.as_nanos() as u64, Relaxed);
     }
 }

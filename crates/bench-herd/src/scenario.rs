@@ -19,7 +19,7 @@ const DOWN: Duration = Duration::from_secs(3);
 /// How long a session is wanted where there are too many, and how long then none.
 const STAY: Duration = Duration::from_secs(2);
 /// How long bystanders are watched before anything happens.
-const REST: Duration = Duration::from_secs(3);
+const REST: Duration = Duration::from_secs(8);
 /// What is waited for, in bounds.
 const PATIENCE: f64 = 2.5;
 /// Twenty to a round: what a mixed public has.
@@ -208,16 +208,24 @@ impl Run {
         let began = clock::now();
         let mark = self.mark(herd);
         let wanted = self.clients * 99 / 100;
+        let t99 =
+            self.watch(herd, bound.mul_f64(PATIENCE), || (self.useful(herd) >= wanted).then(|| clock::now() - began));
+        Outcome { bound: Some(bound), t99, ..self.outcome(scenario.name(), herd, &mark, 1.0) }
+    }
+
+    /// Waits until `done` says something, at most so long.
+    fn watch<T>(&self, herd: &Herd, patience: Duration, done: impl Fn() -> Option<T>) -> Option<T> {
+        let began = clock::now();
+        let traced = std::env::var_os("HERD_TRACE").is_some();
         let mut said = 0;
-        let t99 = clock::until(bound.mul_f64(PATIENCE), || {
+        clock::until(patience, || {
             let passed = clock::now() - began;
-            if std::env::var_os("HERD_TRACE").is_some() && passed.as_secs() >= said {
+            if traced && passed.as_secs() >= said {
                 said += 1;
                 self.trace(herd, passed);
             }
-            (self.useful(herd) >= wanted).then_some(passed)
-        });
-        Outcome { bound: Some(bound), t99, ..self.outcome(scenario.name(), herd, &mark, 1.0) }
+            done()
+        })
     }
 
     /// For whoever wants to know why.
@@ -226,7 +234,8 @@ impl Run {
         let at_work: Vec<u64> = self.servers.iter().map(|(_, served)| count(&served.stats.at_work)).collect();
         let seen = &herd.seen;
         eprintln!(
-            "{:5.1} s: {} in, {at_work:?} at work; attempts {}, greeted {}, closed {}, statuses {}, nothing {}",
+            "{:5.1} s: {} in, {at_work:?} at work; attempts {}, greeted {}, closed {}, statuses {}, nothing {}; \
+             slowest bystander {:.2} ms",
             passed.as_secs_f64(),
             self.useful(herd),
             count(&seen.attempts),
@@ -234,6 +243,7 @@ impl Run {
             count(&seen.closed),
             count(&seen.statuses),
             count(&seen.nothing),
+            self.bystanders.slowest().as_secs_f64() * 1000.0,
         );
     }
 
@@ -242,14 +252,14 @@ impl Run {
         let mut outcomes = Vec::new();
         let span = Duration::from_secs(20);
         // The rush of the beginning is over, and so is what is learned from it.
-        thread::sleep(Duration::from_secs(10));
+        self.watch(herd, Duration::from_secs(10), || None::<()>);
         for (scenario, health) in [(Scenario::Overload.name(), 1000), ("brown-out to 40 %", 400)] {
             if health < 1000 {
                 self.servers[0].1.health(health)?;
             }
             let _ = self.bystanders.p99();
             let mark = self.mark(herd);
-            thread::sleep(span);
+            self.watch(herd, span, || None::<()>);
             outcomes.push(self.outcome(scenario, herd, &mark, health as f64 / 1000.0));
         }
         Ok(outcomes)
