@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
-use harness::raw::pair;
-use harness::{Frame, Setup, Upstream};
+use harness::raw::{Ending, pair};
+use harness::{Frame, Setup, Upstream, within};
+use tokio::task::JoinSet;
 
 const MIB: u64 = 1 << 20;
 
@@ -80,4 +82,44 @@ async fn chat(proxy: SocketAddr, upstream: &Upstream, passed: &AtomicU64) -> Vec
         meanwhile.extend(Some(passed.load(Relaxed) - before).filter(|&bulk| bulk >= MIB));
     }
     meanwhile
+}
+
+/// Counted in sessions and not in seconds: this test's own thread learns of the ends and of the message in the order in
+/// which they came to it.
+#[tokio::test]
+async fn a_message_does_not_wait_for_the_ends_of_hundreds_whose_server_died() {
+    const LOST: usize = 600;
+    let upstream = Upstream::bind().await;
+    let gate = one_worker(upstream.address()).start().await;
+    let (mut client, mut server) = pair(gate.address(), &upstream).await;
+    let (mut clients, mut servers) = (Vec::new(), Vec::new());
+    for _ in 0..LOST {
+        let (client, server) = pair(gate.address(), &upstream).await;
+        clients.push(client);
+        servers.push(server);
+    }
+    let over = Arc::new(AtomicUsize::new(0));
+    let (mut ends, mut chat) = (JoinSet::new(), JoinSet::new());
+    // All of it waits for the worker when it looks again.
+    gate.stopped_for(Duration::from_millis(200), async {
+        for mut server in servers {
+            server.shut_down().await;
+            let over = over.clone();
+            ends.spawn(async move {
+                assert_eq!(server.end().await, Ending::Fin);
+                over.fetch_add(1, Relaxed);
+            });
+        }
+        client.send(Frame::text("how are you?")).await;
+        let over = over.clone();
+        chat.spawn(async move {
+            assert_eq!(server.frame().await, Frame::text("how are you?"));
+            over.load(Relaxed)
+        });
+    })
+    .await;
+    let before = within("the message", chat.join_next()).await.expect("a chat").expect("the message");
+    assert!(before < LOST / 4, "it came behind {before} ends");
+    within("every end", ends.join_all()).await;
+    assert_eq!(over.load(Relaxed), LOST);
 }

@@ -14,6 +14,7 @@ mod auth;
 mod body;
 mod buffer;
 mod capacity;
+mod chores;
 mod clock;
 mod command;
 mod counters;

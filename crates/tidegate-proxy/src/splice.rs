@@ -12,13 +12,14 @@ use std::{
     time::Instant,
 };
 
-use tidegate_session::{Hold, Input, LegRecord, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
+use tidegate_session::{End, Hold, Input, LegRecord, Loss, Output, Parting, Pass, Premature, Record, Session, Side};
 use tidegate_wire::{CloseCode, CloseFrame, Limits, MAX_HEADER, Opcode, Sender, Step, Tally, Violation};
 
 use crate::{
     alarm::{Alarm, come_back},
     buffer::{Buffer, Size, largest_frame},
     capacity::Slot,
+    chores::Chore,
     clock,
     counters::RouteCounters,
     flow::{Flow, NoPipe, Totals, Transit},
@@ -53,6 +54,8 @@ pub(crate) struct Splice {
     metrics: Arc<Metrics>,
     /// Of the session's next deadline.
     alarm: Alarm,
+    /// To end it where an end is gone: thousands may be gone at once.
+    parting: Chore,
 }
 
 /// A session that is over.
@@ -101,6 +104,7 @@ impl Splice {
             counters,
             metrics,
             alarm: Alarm::new(),
+            parting: Chore::default(),
         }
     }
 
@@ -547,6 +551,9 @@ impl Future for Splice {
         loop {
             for side in Side::BOTH {
                 this.pump(side, cx, now);
+            }
+            if matches!(this.session.end(), Some(End::Lost { .. })) && this.parting.poll_turn(cx).is_pending() {
+                return Poll::Pending;
             }
             let mut again = std::mem::take(&mut due);
             if again {

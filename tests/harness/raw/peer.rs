@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 
     /// Sends no more.
-    pub(super) async fn shut_down(&mut self) {
+    pub async fn shut_down(&mut self) {
         // The other side may have gone first.
         let _ = self.io.shutdown().await;
     }

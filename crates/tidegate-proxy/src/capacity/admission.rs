@@ -10,7 +10,7 @@ use tidegate_governor::{Ask, EndpointId, Outcome, Parked, Permit, Reason, Refusa
 use tokio::sync::oneshot;
 
 use super::{Capacity, Inner, Slot, Waiter};
-use crate::clock;
+use crate::{chores, clock};
 
 /// How long beyond its deadline a parked client waits for its answer.
 const SLACK: Duration = Duration::from_millis(500);
@@ -25,6 +25,7 @@ pub(crate) struct Admission {
     ask: Ask<'static>,
     tried: Vec<EndpointId>,
     deadline: Instant,
+    has_waited: bool,
 }
 
 impl Admission {
@@ -33,7 +34,14 @@ impl Admission {
         // Drawn, so that those who came together do not all leave together.
         let share = 0.8 + 0.2 * f64::from(crate::random()) / f64::from(u32::MAX);
         let wait = if patient { route.queue_timeout.mul_f64(share) } else { Duration::ZERO };
-        Self { capacity, route: route.clone(), ask, tried: Vec::new(), deadline: clock::now() + wait }
+        Self {
+            capacity,
+            route: route.clone(),
+            ask,
+            tried: Vec::new(),
+            deadline: clock::now() + wait,
+            has_waited: false,
+        }
     }
 
     /// A place to dial, perhaps after a wait. Dropping the future leaves the queue.
@@ -72,14 +80,23 @@ impl Admission {
             }
             Place { capacity: self.capacity.clone(), ticket, answer }
         };
+        self.has_waited = true;
         // The governor answers by the deadline; should it ever not, nobody waits on.
         let answer = tokio::time::timeout_at((self.deadline + SLACK).into(), &mut place.answer).await;
-        match answer.unwrap_or(Ok(Parked::Refuse(OVERDUE))) {
+        let answer = match answer.unwrap_or(Ok(Parked::Refuse(OVERDUE))) {
             Ok(Parked::Admit(permit)) => Ok(self.slot(&self.capacity.lock(), permit, clock::now())),
             Ok(Parked::Refuse(refusal)) => Err(refusal),
             // The upstream is no longer configured.
             Err(_) => Err(Refusal { reason: Reason::NoUpstream, limit: None, retry_after: 1 }),
-        }
+        };
+        // Many may hear it at once.
+        chores::turn().await;
+        answer
+    }
+
+    /// Whether it was parked, as others are then: what is left to do for it is to keep nobody else from the worker.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.has_waited
     }
 
     /// The endpoint of this slot could not take the client: another may.

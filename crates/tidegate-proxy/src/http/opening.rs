@@ -129,8 +129,9 @@ async fn find(
             handshake_timeout: route.handshake_timeout,
             proxy_header: proxy_header.as_deref(),
         };
+        let in_turn = admission.has_waited();
         // In a box: those who wait do not hold its room.
-        let mut failure = match Box::pin(upstream::handshake(dial, head, upgrade)).await {
+        let mut failure = match Box::pin(upstream::handshake(dial, head, upgrade, in_turn)).await {
             Ok(mut accepted) => {
                 let said = announced::take(&mut accepted.headers);
                 slot.announced(said);
