@@ -6,26 +6,33 @@
 //! so that its end is in order whatever hyper did.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, sink},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     sync::oneshot,
     time::{Sleep, sleep, timeout},
 };
 
-use crate::stream::Stream;
+use crate::{
+    buffer::{Buffer, Size},
+    stream::Stream,
+};
 
 /// How long a peer may take nothing of what waits for it. As `write_timeout` has it by default.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may go on sending once it has been answered for good. As a session has it.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Reads in a row of what a client goes on sending.
+const READS: usize = 8;
 
 pub(crate) struct Patient {
     lent: Lent,
@@ -115,10 +122,26 @@ pub(crate) async fn write(stream: &mut Stream, data: &[u8]) -> io::Result<()> {
 pub(crate) async fn end(mut stream: Stream) {
     let over = async {
         stream.shutdown().await?;
-        copy(&mut stream, &mut sink()).await
+        poll_fn(|cx| poll_discard(&mut stream, cx)).await
     };
     // An error says that the transport is over already.
     let _ = timeout(LINGER, over).await;
+}
+
+/// Reads to the end and throws it away. The buffer is the worker's: thousands who are refused at once hold none while
+/// they linger.
+fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut buffer = Buffer::take(Size::Small);
+    for _ in 0..READS {
+        let mut space = ReadBuf::new(buffer.space());
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
+        if space.filled().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+    }
+    // Others have their turn.
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 impl AsyncRead for Patient {
