@@ -7,6 +7,7 @@ use harness::certificate::Authority;
 use harness::scratch::Scratch;
 use harness::{Backend, Echo, Frame, Handshake, Peer, Runtime, Setup, Tidegate, clock, eventually, http};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::session::{assert_ours, hint};
 
@@ -44,6 +45,24 @@ async fn an_address_has_only_so_many_sessions() {
     assert!(metrics.sum("tidegate_limit_hits_total", &[("limit", "sessions_per_ip"), ("action", "close")]) >= 1.0);
     assert!(metrics.sum("tidegate_handshakes_total", &[("reason", "sessions_per_ip"), ("status", "101")]) >= 1.0);
     assert_eq!(metrics.metric("tidegate_client_addresses", &[]), 2.0);
+}
+
+#[tokio::test]
+async fn clients_that_wait_for_their_address_are_bounded_by_memory_too() {
+    let defaults = "max_sessions_per_ip = 1\nqueue_timeout = \"4s\"\nmax_waiting_bytes = \"12KiB\"";
+    let (gate, _echo) = limited(defaults).await;
+    let first = open_from("127.0.0.1", &gate).await;
+
+    // Of two more, one waits and for the other there is no room; which is which is theirs to race for.
+    let mut answers = JoinSet::new();
+    for _ in 0..2 {
+        let handshake = Handshake::to(gate.address());
+        answers.spawn(async move { handshake.attempt().await });
+    }
+    let refused = answers.join_next().await.expect("two of them").expect("an answer").expect_err("a refusal");
+    assert_eq!((refused.status, refused.header("Retry-After").is_some()), (503, true));
+    drop(first);
+    answers.join_next().await.expect("one more").expect("an answer").expect("the one that waited");
 }
 
 #[tokio::test]

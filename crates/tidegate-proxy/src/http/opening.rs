@@ -27,6 +27,9 @@ use crate::{
 /// five digits.
 const LONGEST_HINT: u64 = 86_399;
 
+/// What a header field takes in its map, in bytes: held until the head is written that goes upstream.
+const FIELD: usize = 112;
+
 /// Finds this client an upstream, and answers.
 pub(super) async fn open(mut opening: Box<Opening>) -> Answered {
     let (route, shared) = (opening.facts.route.clone(), opening.facts.client.worker.shared.clone());
@@ -35,7 +38,8 @@ pub(super) async fn open(mut opening: Box<Opening>) -> Answered {
     let by_status = overload::by_status(route.on_overload, uri.query(), &opening.upgrade.protocols, has_origin);
     let len = head::len(&opening.parts);
     let held = opening.held(len);
-    let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient { held } };
+    let fields = opening.parts.headers.capacity() * FIELD;
+    let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient { held: held + fields as u32 } };
     if let Err(denied) = enter(&mut opening, visitor, &shared).await {
         return deny(opening, denied);
     }
