@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use harness::raw::{Ending, pair};
-use harness::{Frame, Setup, Upstream, within};
+use harness::{Frame, Setup, Upstream, eventually, within};
 use tokio::task::JoinSet;
 
 const MIB: u64 = 1 << 20;
@@ -44,8 +44,7 @@ async fn a_chat_has_its_turn_beside_twenty_bulk_streams() {
             }
         });
     }
-    harness::eventually("bulk in full flow", async || (passed.load(Relaxed) > STREAMS as u64 * MIB).then_some(()))
-        .await;
+    eventually("bulk in full flow", async || (passed.load(Relaxed) > STREAMS as u64 * MIB).then_some(())).await;
 
     let proxy = gate.address();
     let chat = tokio::task::spawn_blocking(move || {
@@ -98,24 +97,27 @@ async fn a_message_does_not_wait_for_the_ends_of_hundreds_whose_server_died() {
         clients.push(client);
         servers.push(server);
     }
-    let over = Arc::new(AtomicUsize::new(0));
+    let (listening, over) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (mut ends, mut chat) = (JoinSet::new(), JoinSet::new());
     // All of it waits for the worker when it looks again.
     gate.stopped_for(Duration::from_millis(200), async {
         for mut server in servers {
             server.shut_down().await;
-            let over = over.clone();
+            let (listening, over) = (listening.clone(), over.clone());
             ends.spawn(async move {
+                listening.fetch_add(1, Relaxed);
                 assert_eq!(server.end().await, Ending::Fin);
                 over.fetch_add(1, Relaxed);
             });
         }
         client.send(Frame::text("how are you?")).await;
-        let over = over.clone();
+        let (hears, over) = (listening.clone(), over.clone());
         chat.spawn(async move {
+            hears.fetch_add(1, Relaxed);
             assert_eq!(server.frame().await, Frame::text("how are you?"));
             over.load(Relaxed)
         });
+        eventually("all listen", async || (listening.load(Relaxed) == LOST + 1).then_some(())).await;
     })
     .await;
     let before = within("the message", chat.join_next()).await.expect("a chat").expect("the message");

@@ -174,6 +174,8 @@ impl Tidegate {
     /// Keeps the process from running, as a busy machine does, for so long; meanwhile `others` do something.
     pub async fn stopped_for(&self, time: Duration, others: impl Future<Output = ()>) {
         self.signal(Signal::STOP);
+        // Each of its threads stops when it is next at work.
+        eventually("tidegate to stand still", async || self.stands_still().then_some(())).await;
         tokio::join!(tokio::time::sleep(time), others);
         self.signal(Signal::CONT);
     }
@@ -279,6 +281,17 @@ impl Tidegate {
             .expect("the process's status in /proc");
         let kibibytes = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
         kibibytes.and_then(|number| number.parse::<u64>().ok()).expect("a size in kB") * 1024
+    }
+
+    /// Whether all its threads are stopped.
+    fn stands_still(&self) -> bool {
+        let threads = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        let stats = fs::read_dir(threads).expect("the process's threads in /proc").filter_map(Result::ok);
+        // The state follows the name, which is in parentheses.
+        let state = |stat: &str| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        stats
+            .filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok())
+            .all(|stat| state(&stat) == Some('T'))
     }
 
     /// The kernel pipes it holds.
