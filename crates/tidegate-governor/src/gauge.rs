@@ -28,8 +28,8 @@
 //! The base latency is the usual median of windows without load; half of it is news, and taken at once. Under load it
 //! only falls, else strain would teach it that slow is normal. Where load never ends it can be wrong for long: learned
 //! from cold caches, or true before the endpoint's own database became slower. So an endpoint that is kept at its
-//! bound, of four or more, is probed every ten seconds for a second with no more than it is thought to carry
-//! ([`Probe`]): if its rate does not fall, the lower bound and the base that explains it are kept. Never with many
+//! bound, of four or more, is probed every ten seconds for a second with a fifth fewer ([`Probe`]), which is hardly less
+//! than it carries: if its rate does not fall, the lower bound and the base that explains it are kept. Never with many
 //! more: beside other proxies before the same endpoint more always pays, and all would climb. A declared bound is the
 //! operator's word: only after an outage it stays below, until it has come that far.
 
@@ -67,6 +67,8 @@ const WINDOW_LONGEST: Duration = Duration::from_secs(5);
 const KEPT: usize = 64;
 const PROBE_FIRST: Duration = Duration::from_secs(2);
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+/// The part of the bound that is tried.
+const PROBED: f64 = 0.8;
 /// Rate over the rate before down to which fewer do as well.
 const PROBE_LOSS: f64 = 0.93;
 
@@ -400,7 +402,7 @@ impl Probe {
                 return Step::Rest;
             }
             let next = *self.next.get_or_insert(now + PROBE_FIRST);
-            let tried = (limit / HEADROOM).min(limit - 1.0);
+            let tried = (PROBED * limit).min(limit - 1.0);
             if now < next || tried < LOWEST + 1.0 {
                 return Step::Rest;
             }
