@@ -49,7 +49,7 @@ async fn an_address_has_only_so_many_sessions() {
 
 #[tokio::test]
 async fn clients_that_wait_for_their_address_are_bounded_by_memory_too() {
-    let defaults = "max_sessions_per_ip = 1\nqueue_timeout = \"4s\"\nmax_waiting_bytes = \"12KiB\"";
+    let defaults = "max_sessions_per_ip = 1\nqueue_timeout = \"4s\"\nmax_waiting_bytes = \"10KiB\"";
     let (gate, _echo) = limited(defaults).await;
     let first = open_from("127.0.0.1", &gate).await;
 
@@ -91,6 +91,16 @@ async fn an_address_that_asks_too_often_is_refused_as_configured() {
         assert_eq!(plain.header("Retry-After"), Some("1"), "plain requests count, too");
         let _other = open_from("127.0.0.9", &gate).await;
     }
+}
+
+#[tokio::test]
+async fn who_would_be_told_by_a_status_is_told_by_a_close_where_the_route_says_so() {
+    let (gate, _echo) =
+        limited("max_sessions_per_ip = 1\nqueue_timeout = \"100ms\"\non_ip_limit = \"1013\"\non_overload = \"503\"")
+            .await;
+    let _first = open_from("127.0.0.2", &gate).await;
+    let close = open_from("127.0.0.2", &gate).await.close().await;
+    assert_ours(&close, 1013, "too-many-sessions");
 }
 
 #[tokio::test]

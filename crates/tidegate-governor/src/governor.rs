@@ -20,6 +20,8 @@ use crate::{
 /// Why a client does not enter, and by which limit.
 type Why = (Reason, Option<&'static str>);
 
+const MAX_WAITING: &str = "max_waiting";
+
 /// One upstream's governor; the caller holds it in a mutex and calls it on handshakes and session ends only (never
 /// per message).
 ///
@@ -83,8 +85,8 @@ impl Governor {
         }
     }
 
-    /// Live-reloadable. Clients parked already keep their deadlines and their places, even above a lower
-    /// `max_waiting` or `max_waiting_bytes`; sessions above a lower limit live on, and nobody enters until there are fewer.
+    /// Live-reloadable. Clients parked already keep their deadlines and their places, even above a lower `max_waiting` or
+    /// `max_waiting_bytes`; sessions above a lower limit live on, and nobody enters until there are fewer.
     pub fn set_limits(&mut self, limits: Limits, now: Instant) {
         self.queue.measure(now);
         self.queue.set_shares(&limits.shares);
@@ -170,7 +172,10 @@ impl Governor {
         // Those above a limit that was lowered keep their places: as much gives way as comes.
         let (clients, bytes) = (self.queue.len(), self.queue.bytes());
         while let Some(limit) = self.queue_full(ask.bytes)
-            && (self.queue.len() == clients || bytes - self.queue.bytes() < u64::from(ask.bytes))
+            && match limit {
+                MAX_WAITING => self.queue.len() == clients,
+                _ => bytes - self.queue.bytes() < u64::from(ask.bytes),
+            }
         {
             let why = (Reason::QueueFull, Some(limit));
             let Some(displaced) = self.gives_way(&ask) else {
@@ -435,7 +440,7 @@ impl Governor {
     /// The limit that keeps one more from waiting, for which so many bytes would be held.
     fn queue_full(&self, more: u32) -> Option<&'static str> {
         if self.queue.len() >= self.limits.max_waiting as usize {
-            return Some("max_waiting");
+            return Some(MAX_WAITING);
         }
         (self.queue.bytes() + u64::from(more) > self.limits.max_waiting_bytes).then_some("max_waiting_bytes")
     }

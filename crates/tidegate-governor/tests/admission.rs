@@ -202,9 +202,12 @@ fn past_max_waiting_bytes_too_and_only_as_many_give_way_as_have_to() {
     assert_eq!(refused(of(&mut governor, 3, 1001)).limit, Some("max_waiting_bytes"), "more than there is in all");
     governor.set_limits(Limits { max_waiting_bytes: 2000, ..some.clone() }, now);
     parked(of(&mut governor, 1, 1000));
-    governor.set_limits(some, now);
+    governor.set_limits(some.clone(), now);
     parked(of(&mut governor, 2, 100));
     assert_eq!(displaced(&mut governor, now).len(), 1, "those above a lower limit keep their places");
+    governor.set_limits(Limits { max_waiting: 2, max_waiting_bytes: 5000, ..some }, now);
+    parked(of(&mut governor, 2, 900));
+    assert_eq!(displaced(&mut governor, now).len(), 1, "a place is a place, however much is held");
 }
 
 /// Who gave its place to another.

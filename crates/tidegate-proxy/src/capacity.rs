@@ -69,7 +69,7 @@ struct Waiter {
 }
 
 /// The clients of a route that wait, and what is held for them.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Parking {
     clients: u32,
     bytes: u64,
@@ -92,13 +92,18 @@ impl Inner {
         self.waiting.insert(ticket, waiter);
     }
 
-    /// The limit that those of this route who wait are beyond.
-    fn exceeded(&self, route: &Route) -> Option<&'static str> {
-        let parked = self.parked.get(&route.name)?;
-        if parked.clients > route.max_waiting {
+    fn parking(&self, route: &Route) -> Parking {
+        self.parked.get(&route.name).copied().unwrap_or_default()
+    }
+
+    /// The limit beyond which one more waits of this route than did before. (Those above a limit that was lowered keep
+    /// their places.)
+    fn exceeded(&self, route: &Route, before: Parking) -> Option<&'static str> {
+        let parked = self.parking(route);
+        if parked.clients > route.max_waiting.max(before.clients) {
             return Some("max_waiting");
         }
-        (parked.bytes > route.max_waiting_bytes).then_some("max_waiting_bytes")
+        (parked.bytes > route.max_waiting_bytes.max(before.bytes)).then_some("max_waiting_bytes")
     }
 
     fn stop_waiting(&mut self, ticket: Ticket) -> Option<Waiter> {

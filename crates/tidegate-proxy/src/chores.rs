@@ -1,9 +1,9 @@
-//! What herds give a worker to do: newcomers, the handshakes of those who had to wait, the ends of those whose server is
-//! gone.
+//! What herds give a worker to do: newcomers, the handshakes of those who had to wait, the ends of sessions that have
+//! lost a side.
 //!
 //! Thousands of them may be due at once, and whoever chats meanwhile would wait behind them all. So a worker begins but
-//! a few between two looks at its sockets; the others wait in line. A client that comes straight in, and one that closes,
-//! wait for nobody: steps that are done in a row are cheaper, for their peers need be woken but once.
+//! a few between two looks at its sockets; the others wait in line. A client that comes straight in, and one that closes
+//! with a Close, wait for nobody: steps that are done in a row are cheaper, for their peers need be woken but once.
 
 use std::{
     cell::RefCell,
@@ -74,14 +74,13 @@ fn wait(waker: &Waker) -> bool {
         (waits, was_kept)
     });
     if waits && !was_kept {
-        spawn_local(keep());
+        spawn_local(keep(Kept));
     }
     waits
 }
 
 /// Lets a few begin after each look, until nobody waits.
-async fn keep() {
-    let _kept = Kept;
+async fn keep(_kept: Kept) {
     loop {
         yield_now().await;
         let few: Vec<_> = LINE.with_borrow_mut(|line| {

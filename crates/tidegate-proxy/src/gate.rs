@@ -19,11 +19,9 @@ use crate::{
 /// Who asks to be let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visitor {
-    /// An upgrade whose client can be told by a Close, and so can be made to wait. Meanwhile so many bytes are held for
-    /// it.
-    Patient { held: u32 },
-    /// An upgrade that is told by a status, at once.
-    Impatient,
+    /// An upgrade, for which so many bytes are held if it is made to wait; `by_status`: who is told by a status, and so
+    /// at once, where the route does not say how it is told.
+    Upgrade { by_status: bool, held: u32 },
     /// A plain request.
     Plain,
 }
@@ -72,8 +70,8 @@ async fn limit(facts: &mut Facts, visitor: Visitor) -> Result<(), Denied> {
         (Some(OnIpLimit::Http429), _) => Some(StatusCode::TOO_MANY_REQUESTS),
         (Some(OnIpLimit::Http503), _) => Some(StatusCode::SERVICE_UNAVAILABLE),
         (_, Visitor::Plain) => Some(StatusCode::TOO_MANY_REQUESTS),
-        (None, Visitor::Impatient) => Some(StatusCode::SERVICE_UNAVAILABLE),
-        (Some(OnIpLimit::Close1013), _) | (None, Visitor::Patient { .. }) => None,
+        (None, Visitor::Upgrade { by_status: true, .. }) => Some(StatusCode::SERVICE_UNAVAILABLE),
+        (Some(OnIpLimit::Close1013), _) | (None, Visitor::Upgrade { by_status: false, .. }) => None,
     };
     let ask = |facts: &mut Facts| {
         let (route, now) = (facts.route.name.clone(), clock::now());
@@ -85,7 +83,7 @@ async fn limit(facts: &mut Facts, visitor: Visitor) -> Result<(), Denied> {
     };
     let mut asked = ask(facts);
     let parked = match (asked, status, visitor) {
-        (Err(_), None, Visitor::Patient { held }) => Parked::enter(facts, held),
+        (Err(_), None, Visitor::Upgrade { held, .. }) => Parked::enter(facts, held),
         _ => None,
     };
     if let Some(parked) = &parked {

@@ -101,14 +101,16 @@ pub(crate) struct Upgraded {
 
 /// Where the client's transport is to be had from, once it has its answer.
 enum Transport {
-    Whole(Handed),
+    /// So many bytes have been read of it.
+    Whole(Handed, usize),
     Http1(OnUpgrade),
     Http2(oneshot::Receiver<Stream>),
 }
 
 impl Upgraded {
-    pub(crate) fn whole(handed: Handed, successor: Successor) -> Self {
-        Self { transport: Transport::Whole(handed), successor: Some(successor) }
+    /// `read`: what has been read of it, in bytes, which is kept as it is.
+    pub(crate) fn whole(handed: Handed, read: usize, successor: Successor) -> Self {
+        Self { transport: Transport::Whole(handed, read), successor: Some(successor) }
     }
 
     pub(crate) fn http1(upgrade: OnUpgrade, successor: Successor) -> Self {
@@ -135,14 +137,16 @@ impl Opening {
     /// What is held for its client while it waits, in bytes, where its head has so many: as measured with thousands of
     /// them, to a kilobyte.
     pub(crate) fn held(&self, head: usize) -> u32 {
-        let connection = match self.upgraded.transport {
-            Transport::Whole(_) | Transport::Http2(_) => 4 << 10,
+        let (connection, came) = match self.upgraded.transport {
+            // With what came behind it.
+            Transport::Whole(_, read) => (4 << 10, read.max(head)),
+            Transport::Http2(_) => (4 << 10, head),
             // With what hyper reads ahead.
-            Transport::Http1(_) => 28 << 10,
+            Transport::Http1(_) => (28 << 10, head),
         };
         let tls = if self.facts.client.tls { 8 << 10 } else { 0 };
-        // As it came, and as it goes upstream.
-        connection + tls + 2 * head as u32
+        // As it came, as it goes upstream, and what is logged of it: of a session, and of a client that leaves before.
+        connection + tls + (came + head + 2 * self.facts.path.len()) as u32
     }
 
     /// The head that goes upstream. Of the fields that it is made of those are left that tell this client from others.
@@ -200,7 +204,7 @@ impl Transport {
     /// It, after the 101, with what the client has sent behind its request. `None`: it is gone.
     async fn take(self) -> Option<(Stream, Bytes)> {
         match self {
-            Self::Whole(handed) => handed.take(),
+            Self::Whole(handed, _) => handed.take(),
             Self::Http1(upgrade) => {
                 let parts = upgrade.await.ok()?.downcast::<TokioIo<Patient>>().ok()?;
                 Some((parts.io.into_inner().into_inner()?, parts.read_buf))

@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{chores, endpoint::Endpoint, pacing::unpaced, request, request::Upgrade, stream::Stream, tls};
+use crate::{endpoint::Endpoint, pacing::unpaced, request, request::Upgrade, stream::Stream, tls};
 
 /// The longest head an upstream may answer with, in bytes. As nginx and hyper have it.
 pub(crate) const MAX_HEAD: usize = 16 << 10;
@@ -145,25 +145,17 @@ pub(crate) struct Dial<'a> {
     pub(crate) proxy_header: Option<&'a [u8]>,
 }
 
-/// Connects, asks, and checks the answer; `in_turn`: when it is its turn among the worker's chores.
+/// Connects, asks, and checks the answer.
 ///
 /// # Errors
 /// Everything that is not a valid upgrade.
-pub(crate) async fn handshake(
-    dial: Dial<'_>,
-    head: &[u8],
-    upgrade: &Upgrade,
-    in_turn: bool,
-) -> Result<Accepted, Failure> {
+pub(crate) async fn handshake(dial: Dial<'_>, head: &[u8], upgrade: &Upgrade) -> Result<Accepted, Failure> {
     let mut stream = connect(&dial).await?;
-    let answer = timeout(dial.handshake_timeout, ask(&mut stream, head)).await.map_err(|_| Failure::AnswerTimeout)?;
-    // Those that were asked together answer together.
-    if in_turn {
-        chores::turn().await;
-    }
-    let (answer, early) = answer?;
-    let (headers, protocol, deflate) = validate(answer, upgrade)?;
-    Ok(Accepted { stream, early, headers, protocol, deflate })
+    timeout(dial.handshake_timeout, ask(&mut stream, head))
+        .await
+        .map_err(|_| Failure::AnswerTimeout)?
+        .and_then(|(answer, early)| validate(answer, upgrade).map(|headers| (headers, early)))
+        .map(|((headers, protocol, deflate), early)| Accepted { stream, early, headers, protocol, deflate })
 }
 
 /// Connects, with TLS where the upstream has it.

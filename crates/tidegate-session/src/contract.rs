@@ -125,7 +125,10 @@ pub const ROWS: &[Row] = &[
     row(
         "P14",
         "frames before the 101",
-        GoesOn("kept as far as one read brought them (16 KiB at most), relayed behind the validated 101", "-"),
+        GoesOn(
+            "kept as far as the read of the head brought them (16 KiB at most), or 256 bytes of them after it, relayed behind the validated 101",
+            "-",
+        ),
     ),
     row("P15", "the client leaves before the 101", Answered("-", "let go of", "client_gone")),
     row("P16", "extensions are offered", GoesOn("permessage-deflate is passed on, every other offer is not", "-")),

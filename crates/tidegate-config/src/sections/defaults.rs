@@ -150,8 +150,9 @@ pub(crate) static DEFAULTS: Section = Section {
             kind: Size { least: 1, most: LARGEST },
             presence: Default(r#""320MiB""#),
             doc: "Most memory for the handshakes that wait before the 101, per route; above it 503, and who gives way is as \
-                  for `max_waiting`. Counted is what a waiting client costs by measurement: its head twice, as it came and \
-                  as it goes upstream, and 4 KiB; 8 more over TLS; 24 more where its head came in pieces.",
+                  for `max_waiting`. Counted is what a waiting client costs by measurement: what was read of it, its head \
+                  as it goes upstream, twice what is logged of its path, and 4 KiB; 8 more over TLS; 24 more where its \
+                  head came in pieces. Those who wait for their address are counted apart.",
             reason: "Room for `max_waiting` browsers over TLS, each with a head of 2 KiB. Heads may have 16 KiB: a number \
                      alone bounds nothing.",
         },

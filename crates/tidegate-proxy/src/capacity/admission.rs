@@ -65,12 +65,13 @@ impl Admission {
                 }
                 Verdict::Wait(ticket, until) => (ticket, until),
             };
+            let before = inner.parking(&self.route);
             self.deadline = until;
             let (tell, answer) = oneshot::channel();
             inner.start_waiting(ticket, Waiter { tell, route: self.route.clone(), bytes: ask.bytes });
             // One of the same route may have to give way to this one.
             self.capacity.settle(&mut inner, now);
-            if let Some(limit) = inner.exceeded(&self.route)
+            if let Some(limit) = inner.exceeded(&self.route, before)
                 && inner.stop_waiting(ticket).is_some()
             {
                 inner.governor.cancel(ticket, now);
@@ -91,7 +92,7 @@ impl Admission {
         };
         // Many may hear it at once.
         chores::turn().await;
-        answer
+        answer.map(Slot::dialled_now)
     }
 
     /// Whether it was parked, as others are then: what is left to do for it is to keep nobody else from the worker.

@@ -34,6 +34,12 @@ impl Slot {
         Self { capacity, id: permit.endpoint, permit: Some(permit), endpoint, stage: Stage::Handshake(now) }
     }
 
+    /// Its handshake begins only now.
+    pub(super) fn dialled_now(mut self) -> Self {
+        self.stage = Stage::Handshake(clock::now());
+        self
+    }
+
     pub(crate) fn id(&self) -> EndpointId {
         self.id
     }

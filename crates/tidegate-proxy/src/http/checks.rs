@@ -95,7 +95,21 @@ pub(super) fn redacted(uri: &Uri) -> String {
     let Some(query) = uri.query() else { return uri.path().to_owned() };
     let keys = query.split('&').map(|pair| match pair.split_once('=') {
         Some((key, _)) => format!("{key}=..."),
+        None if pair.is_empty() => String::new(),
         None => "...".to_owned(),
     });
     format!("{}?{}", uri.path(), keys.collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_query_is_logged_and_no_query_grows_much() {
+        let logged = |uri: &str| redacted(&uri.parse().unwrap());
+        assert_eq!(logged("/chat"), "/chat");
+        assert_eq!(logged("/chat?token=secret&room=7&secret"), "/chat?token=...&room=...&...");
+        assert_eq!(logged("/chat?&&&"), "/chat?&&&");
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     affinity,
     announced::{self, Announced},
     capacity::{Admission, Slot},
-    clock,
+    chores, clock,
     gate::{self, Denied, Visitor},
     head, overload,
     session::Opening,
@@ -39,7 +39,7 @@ pub(super) async fn open(mut opening: Box<Opening>) -> Answered {
     let len = head::len(&opening.parts);
     let held = opening.held(len);
     let fields = opening.parts.headers.capacity() * FIELD;
-    let visitor = if by_status { Visitor::Impatient } else { Visitor::Patient { held: held + fields as u32 } };
+    let visitor = Visitor::Upgrade { by_status, held: held + fields as u32 };
     if let Err(denied) = enter(&mut opening, visitor, &shared).await {
         return deny(opening, denied);
     }
@@ -133,15 +133,18 @@ async fn find(
             handshake_timeout: route.handshake_timeout,
             proxy_header: proxy_header.as_deref(),
         };
-        let in_turn = admission.has_waited();
         // In a box: those who wait do not hold its room.
-        let mut failure = match Box::pin(upstream::handshake(dial, head, upgrade, in_turn)).await {
+        let mut failure = match Box::pin(upstream::handshake(dial, head, upgrade)).await {
             Ok(mut accepted) => {
                 let said = announced::take(&mut accepted.headers);
                 slot.announced(said);
                 let latency = slot.established(facts.client.address());
                 metrics.upstream_connects.with_label_values(&[&route.upstream, "ok"]).inc();
                 metrics.upstream_connect_duration.with_label_values(&[&route.upstream]).observe(latency.as_secs_f64());
+                // Those that were asked together answer together. The endpoint is not kept from the next meanwhile.
+                if admission.has_waited() {
+                    chores::turn().await;
+                }
                 return Ok((accepted, slot));
             }
             Err(failure) => failure,

@@ -108,7 +108,7 @@ pub(super) fn serve(
 ) -> impl Future<Output = Outcome> {
     async move {
         let (handed, successor) = (Rc::new(Cell::new(None)), Successor::default());
-        let upgraded = Upgraded::whole(handed.clone(), successor.clone());
+        let upgraded = Upgraded::whole(handed.clone(), data.len(), successor.clone());
         let answer = unless_gone(client, &mut stream, request, upgraded, &mut data, len);
         let Some(reply) = answer.await else { return Outcome::Over(stream) };
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
